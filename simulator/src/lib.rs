@@ -1,0 +1,1 @@
+//! Virtual time, simulated providers and clients, and the baselines our router is compared with.
