@@ -1,1 +1,3 @@
 //! Virtual time, simulated providers and clients, and the baselines our router is compared with.
+
+pub mod study;
