@@ -75,6 +75,12 @@ knobs! {
     "health.prior_weight" => health_prior_weight: f64 = 0.6, "pseudo-samples", Range::Log(0.3, 8.0), Yes;
     /// A call that lives this long counts as accepted, though it has not answered yet.
     "health.accept_after" => health_accept_after: Duration = Duration::from_secs(4), "s", Range::Linear(1.0, 20.0), No;
+    /// Median of the latency that is assumed before any answer was seen.
+    "latency.prior_median" => latency_prior_median: Duration = Duration::from_secs(20), "s", Range::Log(0.1, 300.0), No;
+    /// Sigma of its lognormal shape.
+    "latency.prior_sigma" => latency_prior_sigma: f64 = 0.6, "log units", Range::Linear(0.05, 2.0), No;
+    /// Its weight, in answers.
+    "latency.prior_weight" => latency_prior_weight: f64 = 20.0, "pseudo-samples", Range::Log(1.0, 1000.0), No;
     /// Estimated failure probability above which a model is degraded.
     "trip.ratio" => trip_ratio: f64 = 0.15, "fraction", Range::Linear(0.05, 0.9), Yes;
     /// Consecutive failures that cool one key while others succeed; 0 is off.

@@ -27,8 +27,8 @@ pub use observer::{Note, Observer, Provenance};
 pub use output::{Cause, Dispatch, Foreign, Outcome, Output, Spill, TierCause, Verdict, Why};
 pub use route::{RestoreError, Route};
 pub use settings::{
-    Client, Deployment, Key, Limits, Model, Price, Priority, Project, Provider, Settings, Tier, Timeouts, TokenPrice,
-    Upstream,
+    Client, Deployment, Key, Limits, Model, Price, Priority, Project, Provider, Retries, Settings, Tier, Timeouts,
+    TokenPrice, Upstream,
 };
 pub use time::{Duration, DurationError, Timestamp, WallTime};
 pub use units::{Tokens, Usd};

@@ -36,6 +36,22 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// The vocabulary's knobs.
     pub knobs: Knobs,
+    /// Retries by class of failure.
+    pub retries: Retries,
+}
+
+/// The most retries that one request may spend after failures of one class; `None` leaves it to `retry.max_attempts`
+/// and the deadline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retries {
+    /// After the model was overloaded.
+    pub overload: Option<u16>,
+    /// After a server or connection failure, or an answer that broke off before the client saw any of it.
+    pub server: Option<u16>,
+    /// After a 429 of any kind.
+    pub rate: Option<u16>,
+    /// After a key was refused.
+    pub auth: Option<u16>,
 }
 
 /// One upstream API.
