@@ -1,0 +1,44 @@
+//! What a run is about: the day that happens, whoever routes it.
+
+use std::sync::Arc;
+
+use stormproof_router::core::{Action, Duration, Settings, Timestamp, WallTime};
+
+use crate::clients;
+use crate::world::{self, Change};
+
+/// One day: the same for every router that is tried on it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Day {
+    /// Wall time at [`Timestamp::ZERO`].
+    pub start: WallTime,
+    /// New turns begin before this; then everything in flight is brought to its end.
+    pub duration: Duration,
+    /// The providers.
+    pub world: world::Spec,
+    /// Who asks.
+    pub clients: Vec<clients::Spec>,
+    /// What else happens, in ascending order.
+    pub happenings: Vec<(Timestamp, Happening)>,
+}
+
+/// Something that happens to the world or to the router at a given time.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Happening {
+    /// The world changes.
+    World(Change),
+    /// An operator acts.
+    Operator(Action),
+    /// New settings come into force.
+    Configured(Arc<Settings>),
+    /// The wall clock jumps to this.
+    Clock(WallTime),
+}
+
+impl Day {
+    /// The end of the last turn's patience: no overload later than this matters.
+    pub fn horizon(&self) -> Timestamp {
+        let patience = self.clients.iter().map(|client| client.patience).max().unwrap_or(Duration::ZERO);
+        Timestamp::ZERO + self.duration + patience
+    }
+}

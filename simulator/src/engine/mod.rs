@@ -1,0 +1,5 @@
+//! Virtual time.
+
+mod day;
+
+pub use day::{Day, Happening};
