@@ -4,3 +4,4 @@
 //! proxy, so what is rehearsed is what runs.
 
 pub mod core;
+pub mod wire;
