@@ -1,7 +1,3 @@
 //! Virtual time, simulated providers and clients, and the baselines our router is compared with.
 
-pub mod clients;
-pub mod draws;
-pub mod engine;
-pub mod study;
-pub mod world;
+pub mod baselines;

@@ -1,0 +1,289 @@
+//! The original's error texts: written out on request, and otherwise only measured.
+//!
+//! 1.66 quotes in every "No deployments available" the texts of all benched deployments, and its own earlier texts
+//! among them, escaped once more each time, so that texts grow to megabytes within a dozen generations. One
+//! description of a text therefore serves two ends, [`String`] and [`Size`]; the size of a quotation follows from how
+//! many characters of each kind a text has, without the text.
+
+use serde::{Deserialize, Serialize};
+use stormproof_router::core::Duration;
+
+use super::failure::Origin;
+
+/// Where a text goes.
+pub(super) trait Text: Sized + Default {
+    /// Appends plain text.
+    fn push(&mut self, text: &str);
+
+    /// Appends a text of the same sort.
+    fn append(&mut self, text: &Self);
+
+    /// Appends `inner` as Python's `repr` prints a string.
+    fn push_repr(&mut self, inner: &Self);
+
+    /// Appends a text of which only the size is known.
+    fn push_counted(&mut self, size: &Size);
+
+    /// Appends one line of the cooldown list, whose size is known.
+    fn push_entry(&mut self, entry: &Entry<'_>, size: &Size);
+
+    /// Whether nothing has been appended yet.
+    fn is_blank(&self) -> bool;
+}
+
+/// How many characters of each kind a text has: what its length, and the length of every quotation of it, follow from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Size {
+    /// Bytes in all.
+    pub(super) bytes: u64,
+    single_quotes: u64,
+    double_quotes: u64,
+    backslashes: u64,
+    newlines: u64,
+}
+
+impl Size {
+    /// No text.
+    pub(super) const EMPTY: Self = Self { bytes: 0, single_quotes: 0, double_quotes: 0, backslashes: 0, newlines: 0 };
+
+    /// Both texts, one after the other.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            bytes: self.bytes.saturating_add(other.bytes),
+            single_quotes: self.single_quotes.saturating_add(other.single_quotes),
+            double_quotes: self.double_quotes.saturating_add(other.double_quotes),
+            backslashes: self.backslashes.saturating_add(other.backslashes),
+            newlines: self.newlines.saturating_add(other.newlines),
+        }
+    }
+
+    /// The text as `repr` prints it: in single quotes unless only double ones can do without escapes; backslashes
+    /// doubled, newlines written as two characters.
+    pub(super) const fn repr(self) -> Self {
+        let in_double = self.single_quotes > 0 && self.double_quotes == 0;
+        let escaped_quotes = if in_double { 0 } else { self.single_quotes };
+        let escapes = self.backslashes.saturating_add(self.newlines).saturating_add(escaped_quotes);
+        Self {
+            bytes: self.bytes.saturating_add(escapes).saturating_add(2),
+            single_quotes: self.single_quotes.saturating_add(if in_double { 0 } else { 2 }),
+            double_quotes: self.double_quotes.saturating_add(if in_double { 2 } else { 0 }),
+            backslashes: self.backslashes.saturating_add(escapes),
+            newlines: 0,
+        }
+    }
+
+    /// The first `bytes` of the text at most, of whose characters nothing more is known.
+    pub(super) const fn cut(self, bytes: u64) -> Self {
+        if self.bytes <= bytes { self } else { Self { bytes, ..Self::EMPTY } }
+    }
+}
+
+impl Text for Size {
+    fn push(&mut self, text: &str) {
+        let mut added = Self { bytes: text.len() as u64, ..Self::EMPTY };
+        for byte in text.bytes() {
+            match byte {
+                b'\'' => added.single_quotes += 1,
+                b'"' => added.double_quotes += 1,
+                b'\\' => added.backslashes += 1,
+                b'\n' => added.newlines += 1,
+                _ => {}
+            }
+        }
+        *self = self.plus(added);
+    }
+
+    fn append(&mut self, text: &Self) {
+        *self = self.plus(*text);
+    }
+
+    fn push_repr(&mut self, inner: &Self) {
+        *self = self.plus(inner.repr());
+    }
+
+    fn push_counted(&mut self, size: &Size) {
+        *self = self.plus(*size);
+    }
+
+    fn push_entry(&mut self, _entry: &Entry<'_>, size: &Size) {
+        *self = self.plus(*size);
+    }
+
+    fn is_blank(&self) -> bool {
+        self.bytes == 0
+    }
+}
+
+impl Text for String {
+    fn push(&mut self, text: &str) {
+        self.push_str(text);
+    }
+
+    fn append(&mut self, text: &Self) {
+        self.push_str(text);
+    }
+
+    fn push_repr(&mut self, inner: &Self) {
+        let quote = if inner.contains('\'') && !inner.contains('"') { '"' } else { '\'' };
+        self.push(quote);
+        for character in inner.chars() {
+            match character {
+                '\\' => self.push_str("\\\\"),
+                '\n' => self.push_str("\\n"),
+                quoted if quoted == quote => {
+                    self.push('\\');
+                    self.push(quoted);
+                }
+                other => self.push(other),
+            }
+        }
+        self.push(quote);
+    }
+
+    fn push_counted(&mut self, size: &Size) {
+        self.push_str(&format!("<{} bytes that quote an earlier list>", size.bytes));
+    }
+
+    fn push_entry(&mut self, line: &Entry<'_>, _size: &Size) {
+        self.push_str(&entry::<Self>(line));
+    }
+
+    fn is_blank(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+/// One line of the cooldown list.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    pub(super) id: &'a str,
+    pub(super) received: Received,
+    pub(super) provider: &'a str,
+    pub(super) openai_like: bool,
+    pub(super) status: u16,
+    /// Seconds since the Unix epoch.
+    pub(super) timestamp: f64,
+    pub(super) cooldown_time: Duration,
+}
+
+/// What a deployment was benched for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Received {
+    /// A provider's error.
+    Provider(Origin),
+    /// The router's own "No deployments available", counted and not kept.
+    Selection(Size),
+}
+
+/// The text of `exception_received` for a provider's error, which for a mapped one is what clients are shown, too.
+pub(super) fn provider_error<T: Text>(origin: Origin, provider: &str, openai_like: bool) -> T {
+    let mut text = T::default();
+    if openai_like {
+        let mut name = provider.to_owned();
+        if let Some(first) = name.get_mut(..1) {
+            first.make_ascii_uppercase();
+        }
+        text.push(&format!("litellm.{0}: {0}: {name}Exception - ", origin.kind.class()));
+        text.push(flat_message(origin.status));
+        return text;
+    }
+    if !origin.raw {
+        text.push(&format!("litellm.{0}: litellm.{0}: VertexAIException - ", origin.kind.class()));
+    }
+    let mut body = T::default();
+    let (status, message) = google_message(origin.status);
+    body.push(&format!(
+        "{{\n  \"error\": {{\n    \"code\": {},\n    \"message\": \"{message}\",\n    \"status\": \"{status}\"\n  }}\n}}\n",
+        origin.status
+    ));
+    text.push("b");
+    text.push_repr(&body);
+    text
+}
+
+/// One entry of the list as 1.66 prints it: `('id', {...})`.
+pub(super) fn entry<T: Text>(entry: &Entry<'_>) -> T {
+    let received = match entry.received {
+        Received::Provider(origin) => provider_error::<T>(origin, entry.provider, entry.openai_like),
+        Received::Selection(size) => {
+            let mut text = T::default();
+            text.push_counted(&size);
+            text
+        }
+    };
+    let mut text = T::default();
+    text.push(&format!("('{}', {{'exception_received': ", entry.id));
+    text.push_repr(&received);
+    text.push(&format!(
+        ", 'status_code': '{}', 'timestamp': {}, 'cooldown_time': {}}})",
+        entry.status,
+        entry.timestamp,
+        seconds(entry.cooldown_time)
+    ));
+    text
+}
+
+/// "No deployments available" around the list, whose entries are rendered already.
+pub(super) fn no_deployments<T: Text>(group: &str, cooldown: Duration, list: &T, quoted: bool) -> T {
+    let mut text = T::default();
+    if !quoted {
+        text.push("All deployments for selected model are in cooldown. ");
+    }
+    text.push(&format!(
+        "No deployments available for selected model, Try again in {} seconds. Passed model={group}. \
+         pre-call-checks=False, cooldown_list=[",
+        seconds(cooldown)
+    ));
+    text.append(list);
+    text.push("]");
+    text
+}
+
+/// What a group's exception gets appended once its fallbacks have failed, too: 1.66's words, or the later ones.
+pub(super) fn appended<T: Text>(group: &str, targets: Option<Vec<&str>>, failed: Option<(&str, T)>, early: bool) -> T {
+    let mut text = T::default();
+    if early {
+        let targets = targets.map_or_else(|| "None".to_owned(), |names| format!("['{}']", names.join("', '")));
+        text.push(&format!(". Received Model Group={group}\nAvailable Model Group Fallbacks={targets}"));
+        if let Some((_, failure)) = failed {
+            text.push("\nError doing the fallback: ");
+            text.append(&failure);
+        }
+    } else if let Some((target, failure)) = failed {
+        text.push(&format!(
+            " LiteLLM: model group '{group}' failed with the error above. Fallback to {target} also failed: "
+        ));
+        text.append(&failure);
+    }
+    text
+}
+
+/// A number of seconds as Python prints it: whole ones without a fraction, as they stand in configurations.
+fn seconds(duration: Duration) -> String {
+    duration.as_secs_f64().to_string()
+}
+
+/// Status word and message of Google's errors, as they were in 2025.
+const fn google_message(status: u16) -> (&'static str, &'static str) {
+    match status {
+        400 => ("INVALID_ARGUMENT", "Request contains an invalid argument."),
+        401 => ("UNAUTHENTICATED", "Request had invalid authentication credentials."),
+        403 => ("PERMISSION_DENIED", "Permission denied."),
+        404 => ("NOT_FOUND", "The model is not found, or is not supported for generateContent."),
+        429 => ("RESOURCE_EXHAUSTED", "Resource has been exhausted (e.g. check quota)."),
+        503 => ("UNAVAILABLE", "The model is overloaded. Please try again later."),
+        504 => ("DEADLINE_EXCEEDED", "Deadline expired before operation could complete."),
+        _ => ("INTERNAL", "Internal error encountered."),
+    }
+}
+
+/// The message of an OpenAI-like provider.
+const fn flat_message(status: u16) -> &'static str {
+    match status {
+        401 | 403 => "Unauthorized",
+        404 => "Not found",
+        429 => "Requests rate limit exceeded",
+        400..=499 => "Bad request",
+        _ => "Service unavailable.",
+    }
+}
