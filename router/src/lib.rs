@@ -3,5 +3,5 @@
 //! [`core`] decides and does nothing else. It is driven in virtual time by the simulator and in real time by the live
 //! proxy, so what is rehearsed is what runs.
 
+pub mod config;
 pub mod core;
-pub mod wire;
