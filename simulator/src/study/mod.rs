@@ -1,6 +1,7 @@
 //! Many runs of one question: replications over seeds, comparison of routers, sweeps over settings.
 
 mod case;
+pub mod families;
 pub mod summary;
 pub mod trace;
 

@@ -1,0 +1,544 @@
+//! The loop: one thread, one event after the other, each handed to the router and its outputs carried out before the
+//! next.
+//!
+//! Simultaneous events have one order: what a scenario lets happen, then ends of calls, client calls, the router's
+//! wake-up, users who lose patience, and new turns; within a class the order in which they were set.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use stormproof_router::core::{
+    Arrived, AttemptId, Dispatch, Ending, Facts, Finished, Input, KeyId, Outcome, Output, Price, RequestId, Route,
+    Settings, TierId, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Verdict,
+};
+
+use super::day::{Day, Happening};
+use super::flight::{Attempt, Flight, Handle};
+use super::hash::fold;
+use super::queue::Queue;
+use super::tally::{Gap, PATIENCE, Tally, TurnEnd, bill, failure_index};
+use super::timeouts::fate;
+use super::witness::{AttemptSeen, TurnSeen, Witness};
+use crate::clients::{self, Behaviour, Failure, Next, Turn};
+use crate::draws::Stream;
+use crate::world::{Call, Luck, World};
+
+/// What a run leaves behind.
+#[derive(Debug)]
+pub struct Ended<R> {
+    /// What it amounted to.
+    pub tally: Tally,
+    /// The router as it was at the end.
+    pub router: R,
+    /// The world as it was at the end.
+    pub world: World,
+}
+
+/// Lets `day` happen to `router` under `settings`, with everything random drawn from `seed`; the router's own draws
+/// too, whatever seed the settings bring.
+pub fn run<R: Route, Q: Queue<Event>, W: Witness>(
+    day: &Day,
+    settings: &Arc<Settings>,
+    router: R,
+    seed: u64,
+    witness: &mut W,
+) -> Ended<R> {
+    let mut engine = Engine::<R, Q, W>::new(day, router, seed, witness);
+    engine.configure(Timestamp::ZERO, settings);
+    engine.deliver(Timestamp::ZERO, Input::Clock { wall: day.start });
+    while engine.step() {}
+    engine.end()
+}
+
+/// An event in the queue.
+#[derive(Clone, Copy, Debug)]
+pub struct Event(What);
+
+#[derive(Clone, Copy, Debug)]
+enum What {
+    /// The first good chunk of a stream.
+    FirstByte(Handle),
+    /// The end of a call to a provider.
+    Finished(Handle),
+    /// A client calls again for this turn.
+    Call(u32),
+    /// A user of a closed loop begins this turn.
+    Turn(u32),
+}
+
+/// Everything about one run.
+struct Engine<'a, R, Q, W> {
+    day: &'a Day,
+    seed: u64,
+    router: R,
+    world: World,
+    queue: Q,
+    witness: &'a mut W,
+    places: Vec<Place>,
+    /// The tier that is not a fallback, by model.
+    first_tiers: Vec<TierId>,
+    turns: Vec<Turn>,
+    states: Vec<TurnState>,
+    /// Attempts made so far, by turn and upstream: what an attempt's luck hangs on.
+    tries: Vec<u16>,
+    /// Turns that are known beforehand; later ones are set by their users.
+    planned: usize,
+    next_turn: usize,
+    requests: Vec<Request>,
+    flight: Flight,
+    /// When each turn's user goes away, by client spec: ascending, because the patience is the same for all.
+    patience: Vec<VecDeque<(Timestamp, u32)>>,
+    patience_at: Timestamp,
+    wake: Timestamp,
+    /// Wake-ups handed in without time passing.
+    wakes_at_once: u32,
+    happened: usize,
+    sequence: u64,
+    /// Requests that are not closed.
+    open: u64,
+    now: Timestamp,
+    gap: Gap,
+    tally: Tally,
+}
+
+/// A deployment, as far as a call needs it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    key: KeyId,
+    upstream: UpstreamId,
+    tier: TierId,
+    price: Price,
+}
+
+/// How far a turn has come.
+#[derive(Clone, Copy, Debug, Default)]
+struct TurnState {
+    /// Index of its running request, plus 1; 0 for none.
+    request: u32,
+    calls: u16,
+    behaviour: Behaviour,
+    /// What became of its last call.
+    failure: u8,
+    end: Option<TurnResult>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TurnResult {
+    Answered(Timestamp),
+    Failed,
+}
+
+/// One client call.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    turn: u32,
+    /// A provider has given an answer.
+    good: bool,
+    /// That answer came from a tier which is not the model's first.
+    fallback: bool,
+    relayed: bool,
+    closed: bool,
+}
+
+/// A router that wants to be woken this often without time passing is stuck.
+const WAKES_AT_ONCE_MAX: u32 = 10_000;
+
+impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
+    fn new(day: &'a Day, router: R, seed: u64, witness: &'a mut W) -> Self {
+        let turns = clients::turns(&day.clients, seed, Timestamp::ZERO + day.duration);
+        let planned = turns.len();
+        Self {
+            seed,
+            router,
+            world: World::new(&day.world, seed, day.horizon()),
+            queue: Q::default(),
+            witness,
+            places: Vec::new(),
+            first_tiers: Vec::new(),
+            states: vec![TurnState::default(); planned],
+            tries: vec![0; planned * day.world.upstreams.len()],
+            turns,
+            planned,
+            next_turn: 0,
+            requests: Vec::with_capacity(planned),
+            flight: Flight::default(),
+            patience: vec![VecDeque::new(); day.clients.len()],
+            patience_at: Timestamp::MAX,
+            wake: Timestamp::MAX,
+            wakes_at_once: 0,
+            happened: 0,
+            sequence: 0,
+            open: 0,
+            now: Timestamp::ZERO,
+            gap: Gap::default(),
+            tally: Tally::default(),
+            day,
+        }
+    }
+
+    /// Lets the next event happen. False when nothing is left to happen.
+    fn step(&mut self) -> bool {
+        let queued = self.queue.next_at();
+        let arrival = if self.next_turn < self.planned { self.turns[self.next_turn].at } else { Timestamp::MAX };
+        if queued == Timestamp::MAX && arrival == Timestamp::MAX && self.open == 0 && self.flight.is_empty() {
+            return false;
+        }
+        let happening = self.day.happenings.get(self.happened).map_or(Timestamp::MAX, |(at, _)| *at);
+        let now = queued.min(arrival).min(self.wake).min(self.patience_at).min(happening);
+        if now == Timestamp::MAX {
+            return false;
+        }
+        if now > self.now {
+            (self.now, self.wakes_at_once) = (now, 0);
+        }
+        if happening == now {
+            self.happen(now);
+        } else if queued == now {
+            self.pop(now);
+        } else if self.wake == now {
+            self.wake_up(now);
+        } else if self.patience_at == now {
+            self.lose_patience(now);
+        } else {
+            self.next_turn += 1;
+            self.begin(now, (self.next_turn - 1) as u32);
+        }
+        true
+    }
+
+    fn end(mut self) -> Ended<R> {
+        while self.patience_at < Timestamp::MAX {
+            self.lose_patience(self.patience_at);
+        }
+        self.tally.faults += self.open;
+        self.tally.longest_gap = self.gap.longest();
+        self.tally.end = self.now;
+        let ends = self.turns.iter().zip(&self.states).map(|(turn, state)| match state.end {
+            Some(TurnResult::Answered(end)) => TurnEnd { at: turn.at, end, answered: true },
+            Some(TurnResult::Failed) | None => {
+                let patience = self.day.clients[usize::from(turn.client)].patience;
+                TurnEnd { at: turn.at, end: turn.at + patience, answered: false }
+            }
+        });
+        self.tally.turns = ends.collect();
+        Ended { tally: self.tally, router: self.router, world: self.world }
+    }
+
+    fn happen(&mut self, now: Timestamp) {
+        let day = self.day;
+        let Some((_, happening)) = day.happenings.get(self.happened) else { return };
+        self.happened += 1;
+        match happening {
+            Happening::World(change) => self.world.weather(now, change),
+            Happening::Operator(action) => {
+                self.deliver(now, Input::Operator { action: action.clone(), author: Arc::from("scenario") });
+            }
+            Happening::Configured(settings) => self.configure(now, settings),
+            Happening::Clock(wall) => self.deliver(now, Input::Clock { wall: *wall }),
+        }
+    }
+
+    fn configure(&mut self, now: Timestamp, settings: &Arc<Settings>) {
+        let place = |deployment: &stormproof_router::core::Deployment| {
+            let tier = &settings.tiers[deployment.tier.index()];
+            Place { key: deployment.key, upstream: tier.upstream, tier: deployment.tier, price: tier.price }
+        };
+        self.places = settings.deployments.iter().map(place).collect();
+        self.first_tiers = settings.models.iter().map(|model| model.tiers[0]).collect();
+        let seed = Stream::Router.draw(self.seed, 0, 0);
+        let settings = Arc::new(Settings { seed, ..Settings::clone(settings) });
+        self.deliver(now, Input::Configured { settings });
+    }
+
+    fn pop(&mut self, now: Timestamp) {
+        match self.queue.pop() {
+            None => {}
+            Some((_, Event(What::FirstByte(handle)))) => self.first_byte(now, handle),
+            Some((_, Event(What::Finished(handle)))) => self.finished(now, handle),
+            Some((_, Event(What::Call(turn)))) if self.states[turn as usize].end.is_some() => {}
+            Some((_, Event(What::Call(turn)))) => self.call(now, turn),
+            Some((_, Event(What::Turn(turn)))) => self.begin(now, turn),
+        }
+    }
+
+    fn wake_up(&mut self, now: Timestamp) {
+        self.wake = Timestamp::MAX;
+        self.wakes_at_once += 1;
+        if self.wakes_at_once > WAKES_AT_ONCE_MAX {
+            self.tally.faults += 1;
+            return;
+        }
+        self.deliver(now, Input::Woke);
+    }
+
+    /// A turn begins with its first call.
+    fn begin(&mut self, now: Timestamp, turn: u32) {
+        let client = usize::from(self.turns[turn as usize].client);
+        let until = now + self.day.clients[client].patience;
+        self.gap.begins_to_wait(now);
+        self.patience[client].push_back((until, turn));
+        self.patience_at = self.patience_at.min(until);
+        self.call(now, turn);
+    }
+
+    /// The turn whose patience is over first.
+    fn lose_patience(&mut self, now: Timestamp) {
+        let impatient = self.patience.iter_mut().find(|queue| queue.front().is_some_and(|(at, _)| *at == now));
+        let turn = impatient.and_then(VecDeque::pop_front).map(|(_, turn)| turn);
+        let fronts = self.patience.iter().filter_map(|queue| queue.front());
+        self.patience_at = fronts.map(|(at, _)| *at).min().unwrap_or(Timestamp::MAX);
+        let Some(turn) = turn else { return };
+        let state = self.states[turn as usize];
+        match state.end {
+            Some(TurnResult::Answered(_)) => {}
+            Some(TurnResult::Failed) => self.gap.gone(now),
+            None => {
+                self.gap.gone(now);
+                let running = state.request.checked_sub(1).filter(|index| !self.requests[*index as usize].closed);
+                self.fail(now, turn, if running.is_some() { PATIENCE } else { state.failure });
+                // Nobody stops an answer that is already being read, but it comes too late.
+                if let Some(index) = running.filter(|index| !self.requests[*index as usize].relayed) {
+                    self.deliver(now, Input::Cancelled { request: RequestId::new(u64::from(index) + 1) });
+                }
+            }
+        }
+    }
+
+    /// A client calls.
+    fn call(&mut self, now: Timestamp, turn: u32) {
+        let Turn { client, input, .. } = self.turns[turn as usize];
+        let spec = &self.day.clients[usize::from(client)];
+        let request = Request { turn, good: false, fallback: false, relayed: false, closed: false };
+        self.requests.push(request);
+        let number = self.requests.len() as u32;
+        let state = &mut self.states[turn as usize];
+        state.request = number;
+        state.calls = state.calls.saturating_add(1);
+        self.tally.client_calls += 1;
+        self.open += 1;
+        let estimate = if spec.sizes.estimate == 1.0 {
+            input
+        } else {
+            Tokens::new((f64::from(input.get()) * spec.sizes.estimate) as u32)
+        };
+        let arrived = Arrived {
+            request: RequestId::new(u64::from(number)),
+            turn: TurnId::new(u64::from(turn) + 1),
+            client: spec.client,
+            model: spec.model,
+            endpoint: spec.endpoint,
+            stream: spec.stream,
+            tokens: TokenEstimate { input: estimate, output_max: spec.sizes.output_max },
+            priority: spec.priority,
+            deadline: now + spec.deadline,
+        };
+        self.deliver(now, Input::Arrived(arrived));
+    }
+
+    fn first_byte(&mut self, now: Timestamp, handle: Handle) {
+        let Some(&Attempt { id, end, .. }) = self.flight.get(handle) else { return };
+        self.set(end, FINISHED, What::Finished(handle));
+        self.deliver(now, Input::FirstByte { attempt: id });
+    }
+
+    fn finished(&mut self, now: Timestamp, handle: Handle) {
+        let Some(attempt) = self.flight.remove(handle) else { return };
+        let good = attempt.ending == Ending::Status(200) && attempt.facts.reason.is_none();
+        self.tally.count_attempt(attempt.ending);
+        let place = self.places[attempt.deployment.index()];
+        let request = &mut self.requests[attempt.request as usize];
+        let client = usize::from(self.turns[request.turn as usize].client);
+        let fallback = place.tier != self.first_tiers[self.day.clients[client].model.index()];
+        if good {
+            (request.good, request.fallback) = (true, fallback);
+        }
+        if let Some(usage) = attempt.billed {
+            let spend = bill(&place.price, usage, good);
+            self.tally.total_spend += spend;
+            if fallback {
+                self.tally.fallback_spend += spend;
+            }
+        }
+        self.witness.attempt(AttemptSeen {
+            attempt: attempt.id,
+            request: RequestId::new(u64::from(attempt.request) + 1),
+            deployment: attempt.deployment,
+            from: attempt.from,
+            to: now,
+            ending: attempt.ending,
+        });
+        let Attempt { id, ending, facts, usage, .. } = attempt;
+        self.deliver(now, Input::Finished(Finished { attempt: id, ending, facts, usage }));
+    }
+
+    /// Hands one input to the router and carries out what it wants.
+    fn deliver(&mut self, now: Timestamp, input: Input) {
+        self.tally.events += 1;
+        self.witness.input(now, &input);
+        self.router.observe(now, input, self.witness);
+        while let Some(output) = self.router.poll_output() {
+            self.tally.decision_hash = fold(self.tally.decision_hash, now, &output);
+            self.witness.output(now, &output);
+            match output {
+                Output::Dispatch(dispatch) => self.dispatch(now, &dispatch),
+                Output::Relay { request, .. } => self.relay(request),
+                Output::Abandon { attempt } => self.abandon(now, attempt),
+                Output::Close { request, verdict } => self.close(now, request, &verdict),
+                Output::WakeAt(at) => self.wake = if at == Timestamp::MAX { at } else { at.max(now) },
+            }
+        }
+        self.witness.settled(now, &self.router);
+    }
+
+    fn dispatch(&mut self, now: Timestamp, dispatch: &Dispatch) {
+        let index = dispatch.request.get().wrapping_sub(1);
+        let (Some(request), Some(place)) =
+            (self.requests.get(index as usize), self.places.get(dispatch.deployment.index()))
+        else {
+            self.tally.faults += 1;
+            return;
+        };
+        let turn = &self.turns[request.turn as usize];
+        let spec = &self.day.clients[usize::from(turn.client)];
+        let width = self.day.world.upstreams.len();
+        let tries = &mut self.tries[request.turn as usize * width + place.upstream.index()];
+        let nth = u64::from(place.upstream.get()) << 32 | u64::from(*tries);
+        *tries = tries.saturating_add(1);
+        let luck = Luck {
+            turn: Stream::Turn.draw(self.seed, turn.key, 0),
+            attempt: Stream::Attempt.draw(self.seed, turn.key, nth),
+        };
+        let call = Call {
+            key: place.key,
+            upstream: place.upstream,
+            endpoint: spec.endpoint,
+            stream: spec.stream,
+            input: turn.input,
+            output: turn.output,
+            address: 0,
+            luck,
+        };
+        let (ticket, plan) = self.world.call(now, &call);
+        let fate = fate(&plan, now, &dispatch.timeouts);
+        let billed = fate.usage.or_else(|| self.world.cancel(fate.end, ticket));
+        let handle = self.flight.insert(Attempt {
+            id: dispatch.attempt,
+            request: index as u32,
+            deployment: dispatch.deployment,
+            from: now,
+            end: fate.end,
+            ending: fate.ending,
+            facts: fate.facts,
+            usage: fate.usage,
+            billed,
+            ticket,
+        });
+        match fate.first_byte {
+            Some(first) => self.set(first, FIRST_BYTE, What::FirstByte(handle)),
+            None => self.set(fate.end, FINISHED, What::Finished(handle)),
+        }
+    }
+
+    fn relay(&mut self, request: RequestId) {
+        match self.requests.get_mut(request.get().wrapping_sub(1) as usize) {
+            Some(request) => request.relayed = true,
+            None => self.tally.faults += 1,
+        }
+    }
+
+    fn abandon(&mut self, now: Timestamp, attempt: AttemptId) {
+        let world = &mut self.world;
+        let handle = self.flight.rewrite(attempt, |attempt| {
+            attempt.ending = Ending::Transport(Transport::Abandoned);
+            (attempt.facts, attempt.usage, attempt.end) = (Facts::default(), None, now);
+            attempt.billed = world.cancel(now, attempt.ticket);
+        });
+        match handle {
+            Some(handle) => self.set(now, FINISHED, What::Finished(handle)),
+            None => self.tally.faults += 1,
+        }
+    }
+
+    /// A client has the outcome of its call.
+    fn close(&mut self, now: Timestamp, id: RequestId, verdict: &Verdict) {
+        let index = id.get().wrapping_sub(1);
+        let Some(request) = self.requests.get_mut(index as usize).filter(|request| !request.closed) else {
+            self.tally.faults += 1;
+            return;
+        };
+        request.closed = true;
+        self.open -= 1;
+        let Request { turn, good, fallback, .. } = *request;
+        let answered = verdict.outcome == Outcome::Answered && good;
+        if verdict.outcome == Outcome::Answered && !good {
+            self.tally.faults += 1;
+        }
+        self.tally.client_statuses.count(verdict.status);
+        let in_stream = verdict.foreign.is_some_and(|foreign| foreign.error_in_stream)
+            || verdict.outcome == Outcome::Cut && verdict.status == 200;
+        self.tally.errors_in_streams += u64::from(in_stream);
+        self.witness.call(now, answered);
+        let state = &mut self.states[turn as usize];
+        if state.end.is_some() {
+            return;
+        }
+        if answered {
+            self.succeed(now, turn, fallback);
+            return;
+        }
+        state.failure = failure_index(verdict.outcome);
+        let Turn { at, key, client, .. } = self.turns[turn as usize];
+        let spec = &self.day.clients[usize::from(client)];
+        let bits = Stream::Client.draw(self.seed, key, u64::from(state.calls));
+        let failure = Failure { status: verdict.status, retry_after: verdict.retry_after, in_stream };
+        match state.behaviour.failed(&spec.retries, failure, bits) {
+            Next::Call { after } if now + after < at + spec.patience => self.set(now + after, CALL, What::Call(turn)),
+            Next::Call { .. } | Next::GiveUp => {
+                let failure = state.failure;
+                self.fail(now, turn, failure);
+            }
+        }
+    }
+
+    fn succeed(&mut self, now: Timestamp, turn: u32, fallback: bool) {
+        self.states[turn as usize].end = Some(TurnResult::Answered(now));
+        self.tally.fallback_answers += u64::from(fallback);
+        self.gap.answered(now);
+        self.witness.turn(TurnSeen { turn, from: self.turns[turn as usize].at, to: now, answered: true, fallback });
+        self.think(now, turn);
+    }
+
+    fn fail(&mut self, now: Timestamp, turn: u32, failure: u8) {
+        self.states[turn as usize].end = Some(TurnResult::Failed);
+        self.tally.failures[usize::from(failure)] += 1;
+        let from = self.turns[turn as usize].at;
+        self.witness.turn(TurnSeen { turn, from, to: now, answered: false, fallback: false });
+        self.think(now, turn);
+    }
+
+    /// The user of a closed loop thinks, then begins another turn.
+    fn think(&mut self, now: Timestamp, turn: u32) {
+        let turn = self.turns[turn as usize];
+        let spec = &self.day.clients[usize::from(turn.client)];
+        let (user, index) = turn.user();
+        let Some(next) = Turn::of_user(spec, turn.client, user, index + 1, now, self.seed) else { return };
+        if next.at >= Timestamp::ZERO + self.day.duration {
+            return;
+        }
+        let number = self.turns.len() as u32;
+        self.turns.push(next);
+        self.states.push(TurnState::default());
+        self.tries.extend(std::iter::repeat_n(0, self.day.world.upstreams.len()));
+        self.set(next.at, CALL, What::Turn(number));
+    }
+
+    fn set(&mut self, at: Timestamp, class: u64, what: What) {
+        self.sequence += 1;
+        self.queue.push(at, class << 56 | self.sequence, Event(what));
+    }
+}
+
+/// Classes of queued events, in their order at one moment.
+const FIRST_BYTE: u64 = 1;
+const FINISHED: u64 = 2;
+const CALL: u64 = 3;
