@@ -1,3 +1,8 @@
 //! Virtual time, simulated providers and clients, and the baselines our router is compared with.
 
 pub mod baselines;
+pub mod clients;
+pub mod draws;
+pub mod engine;
+pub mod study;
+pub mod world;
