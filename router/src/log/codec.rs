@@ -1,0 +1,453 @@
+//! Between the core's types and the records: what is relative to what.
+//!
+//! Both directions keep the same [`Context`] and move it on by the same two functions, so they cannot drift apart. It
+//! begins anew with every frame: a frame can be read without those before it.
+
+use std::sync::Arc;
+
+use super::event::{Checkpoint, Gap, InFlight, Opened, What};
+use super::mirror::{Nanos, shape, unshape};
+use super::record::{Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
+use super::settings_record::SettingsRecord;
+use crate::core::{
+    Arrived, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId, Outcome,
+    Output, RequestId, Settings, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, TurnId, Usd, Verdict,
+    WallTime,
+};
+
+/// What records refer to.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    /// Time of the last input or mark.
+    now: Timestamp,
+    /// The largest request seen.
+    request: u64,
+    /// The largest attempt seen.
+    attempt: u64,
+    /// The turn of the last arrival.
+    turn: u64,
+    /// Its deadline.
+    deadline: Timestamp,
+    /// How far that was off, in nanoseconds, when it arrived.
+    patience: i64,
+    /// The last timeouts said in full.
+    timeouts: Timeouts,
+    /// The last wake-up asked for.
+    wake: Option<Timestamp>,
+}
+
+/// A record that says nothing in this context: written by a newer or a broken writer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Senseless(pub(super) String);
+
+/// `to` as seen from `from`, modulo 2^64.
+fn difference(to: u64, from: u64) -> i64 {
+    to.wrapping_sub(from) as i64
+}
+
+/// The way back from [`difference`].
+fn moved(from: u64, difference: i64) -> u64 {
+    from.wrapping_add(difference as u64)
+}
+
+impl Context {
+    /// At the start of a frame. These values are part of the format.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            now,
+            request: 0,
+            attempt: 0,
+            turn: 0,
+            deadline: Timestamp::ZERO,
+            patience: 180_000_000_000,
+            timeouts: Timeouts {
+                connect: Duration::from_secs(5),
+                first_byte: Duration::from_secs(120),
+                idle: Duration::from_secs(60),
+                total: Duration::from_secs(600),
+            },
+            wake: None,
+        }
+    }
+
+    /// Time of the last input or mark.
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// The record of an input at `now`.
+    pub(super) fn input(&mut self, now: Timestamp, input: &Input) -> Record {
+        let after = self.after(now);
+        let record = match input {
+            Input::Configured { settings } => {
+                Record::Configured { after, settings: Box::new(SettingsRecord::from(&**settings)) }
+            }
+            Input::Clock { wall } => Record::Clock { after, wall: wall.as_nanos() },
+            Input::Arrived(arrived) => self.arrival(now, after, arrived),
+            Input::FirstByte { attempt } => Record::FirstByte { after, attempt: self.attempt_from(*attempt) },
+            Input::Finished(finished) => self.finish(after, finished),
+            Input::Cancelled { request } => Record::Cancelled { after, request: self.request_from(*request) },
+            Input::Operator { action, author } => {
+                Record::Operator { after, action: action.into(), author: author.as_ref().to_owned() }
+            }
+            Input::Woke if self.wake == Some(now) => Record::WokeOnTime,
+            Input::Woke => Record::Woke { after },
+        };
+        self.follow_input(now, input);
+        record
+    }
+
+    /// The record of a decision.
+    pub(super) fn output(&mut self, output: &Output) -> Record {
+        let record = match output {
+            Output::Dispatch(dispatch) => Record::Dispatch {
+                request: self.request_from(dispatch.request),
+                attempt: self.attempt_from(dispatch.attempt),
+                deployment: dispatch.deployment.get(),
+                timeouts: self.timeouts_record(&dispatch.timeouts),
+                why: dispatch.why.into(),
+            },
+            Output::Relay { request, attempt } => {
+                Record::Relay { request: self.request_from(*request), attempt: self.attempt_from(*attempt) }
+            }
+            Output::Abandon { attempt } => Record::Abandon { attempt: self.attempt_from(*attempt) },
+            Output::Close { request, verdict } => self.close(*request, verdict),
+            Output::WakeAt(Timestamp::MAX) => Record::WakeNever,
+            Output::WakeAt(at) => Record::WakeAt { after: difference(at.as_nanos(), self.now.as_nanos()) },
+        };
+        self.follow_output(output);
+        record
+    }
+
+    /// The record of a mark at `now`.
+    pub(super) fn mark(&mut self, now: Timestamp, mark: Mark) -> Record {
+        let after = self.after(now);
+        self.now = now;
+        match mark {
+            Mark::Opened(Opened { wall, carried }) => Record::Opened { after, wall: wall.as_nanos(), carried },
+            Mark::Closed => Record::Closed { after },
+            Mark::Checkpoint(Checkpoint { state_hash, snapshot, in_flight }) => Record::Checkpoint {
+                after,
+                state_hash,
+                requests: in_flight.requests.iter().map(|request| request.get()).collect(),
+                attempts: in_flight.attempts.iter().map(|attempt| attempt.get()).collect(),
+                snapshot,
+            },
+            Mark::Gap(Gap { events, since }) => Record::Gap { after, events, since: since.as_nanos() },
+        }
+    }
+
+    /// What a record says.
+    pub(super) fn read(&mut self, record: Record) -> Result<What, Senseless> {
+        let what = match record {
+            Record::Configured { after, settings } => {
+                let settings = Settings::try_from(*settings).map_err(|error| Senseless(error.to_string()))?;
+                self.read_input(after, Input::Configured { settings: Arc::new(settings) })
+            }
+            Record::Clock { after, wall } => self.read_input(after, Input::Clock { wall: WallTime::from_nanos(wall) }),
+            Record::Arrived { .. } => self.read_arrival(record)?,
+            Record::FirstByte { after, attempt } => {
+                self.read_input(after, Input::FirstByte { attempt: self.attempt_to(attempt) })
+            }
+            Record::Answered { after, attempt, usage } => {
+                self.read_finish(after, attempt, Ending::Status(200), Facts::default(), Some(usage.into()))
+            }
+            Record::Status { after, attempt, status } => {
+                self.read_finish(after, attempt, Ending::Status(status), Facts::default(), None)
+            }
+            Record::Finished { after, attempt, ending, facts, usage } => {
+                self.read_finish(after, attempt, ending.into(), facts.into(), usage.map(Into::into))
+            }
+            Record::Cancelled { after, request } => {
+                self.read_input(after, Input::Cancelled { request: self.request_to(request) })
+            }
+            Record::Operator { after, action, author } => {
+                self.read_input(after, Input::Operator { action: action.into(), author: author.into() })
+            }
+            Record::Woke { after } => self.read_input(after, Input::Woke),
+            Record::WokeOnTime => {
+                let wake = self.wake.ok_or_else(|| Senseless("a wake-up that nobody asked for".to_owned()))?;
+                self.read_input(self.after(wake), Input::Woke)
+            }
+            Record::Dispatch { request, attempt, deployment, timeouts, why } => {
+                let timeouts = self.timeouts_of(timeouts);
+                self.read_output(Output::Dispatch(Dispatch {
+                    request: self.request_to(request),
+                    attempt: self.attempt_to(attempt),
+                    deployment: DeploymentId::new(deployment),
+                    timeouts,
+                    why: why.into(),
+                }))
+            }
+            Record::Relay { request, attempt } => {
+                self.read_output(Output::Relay { request: self.request_to(request), attempt: self.attempt_to(attempt) })
+            }
+            Record::Abandon { attempt } => self.read_output(Output::Abandon { attempt: self.attempt_to(attempt) }),
+            Record::CloseAnswered { request, attempts, spend } => {
+                let plain = Verdict::new(Outcome::Answered, 200);
+                let verdict = Verdict { attempts, spend: Usd::from_micros(spend), ..plain };
+                self.read_output(Output::Close { request: self.request_to(request), verdict })
+            }
+            Record::Close { request, verdict } => {
+                let verdict = self.verdict_of(*verdict);
+                self.read_output(Output::Close { request: self.request_to(request), verdict })
+            }
+            Record::WakeAt { after } => {
+                self.read_output(Output::WakeAt(Timestamp::from_nanos(moved(self.now.as_nanos(), after))))
+            }
+            Record::WakeNever => self.read_output(Output::WakeAt(Timestamp::MAX)),
+            Record::Opened { after, wall, carried } => {
+                self.read_mark(after, What::Opened(Opened { wall: WallTime::from_nanos(wall), carried }))
+            }
+            Record::Closed { after } => self.read_mark(after, What::Closed),
+            Record::Checkpoint { after, state_hash, requests, attempts, snapshot } => {
+                let in_flight = InFlight {
+                    requests: requests.into_iter().map(RequestId::new).collect(),
+                    attempts: attempts.into_iter().map(AttemptId::new).collect(),
+                };
+                self.read_mark(after, What::Checkpoint(Checkpoint { state_hash, snapshot, in_flight }))
+            }
+            Record::Gap { after, events, since } => {
+                self.read_mark(after, What::Gap(Gap { events, since: Timestamp::from_nanos(since) }))
+            }
+        };
+        Ok(what)
+    }
+
+    fn after(&self, now: Timestamp) -> u64 {
+        now.as_nanos().wrapping_sub(self.now.as_nanos())
+    }
+
+    fn request_from(&self, request: RequestId) -> i64 {
+        difference(self.request, request.get())
+    }
+
+    fn request_to(&self, back: i64) -> RequestId {
+        RequestId::new(self.request.wrapping_sub(back as u64))
+    }
+
+    fn attempt_from(&self, attempt: AttemptId) -> i64 {
+        difference(self.attempt, attempt.get())
+    }
+
+    fn attempt_to(&self, back: i64) -> AttemptId {
+        AttemptId::new(self.attempt.wrapping_sub(back as u64))
+    }
+
+    fn arrival(&self, now: Timestamp, after: u64, arrived: &Arrived) -> Record {
+        let patience = difference(arrived.deadline.as_nanos(), now.as_nanos());
+        Record::Arrived {
+            after,
+            request: self.request_from(arrived.request),
+            turn: difference(arrived.turn.get(), self.turn),
+            client: arrived.client.get(),
+            model: arrived.model.get(),
+            shape: shape(arrived.endpoint, arrived.priority, arrived.stream),
+            input: arrived.tokens.input.get(),
+            output_max: arrived.tokens.output_max.map(Tokens::get),
+            deadline: (patience != self.patience).then_some(patience),
+        }
+    }
+
+    fn read_arrival(&mut self, record: Record) -> Result<What, Senseless> {
+        let Record::Arrived { after, request, turn, client, model, shape, input, output_max, deadline } = record else {
+            return Err(Senseless("not an arrival".to_owned()));
+        };
+        let (endpoint, priority, stream) =
+            unshape(shape).ok_or_else(|| Senseless(format!("no arrival has the shape {shape:#04x}")))?;
+        let now = moved(self.now.as_nanos(), after as i64);
+        let input = Input::Arrived(Arrived {
+            request: self.request_to(request),
+            turn: TurnId::new(moved(self.turn, turn)),
+            client: ClientId::new(client),
+            model: ModelId::new(model),
+            endpoint,
+            stream,
+            tokens: TokenEstimate { input: Tokens::new(input), output_max: output_max.map(Tokens::new) },
+            priority,
+            deadline: Timestamp::from_nanos(moved(now, deadline.unwrap_or(self.patience))),
+        });
+        Ok(self.read_input(after, input))
+    }
+
+    fn finish(&self, after: u64, finished: &Finished) -> Record {
+        let Finished { attempt, ending, facts, usage } = *finished;
+        let attempt = self.attempt_from(attempt);
+        match (ending, usage) {
+            (Ending::Status(200), Some(usage)) if facts == Facts::default() => {
+                Record::Answered { after, attempt, usage: usage.into() }
+            }
+            (Ending::Status(status), None) if facts == Facts::default() => Record::Status { after, attempt, status },
+            (ending, usage) => Record::Finished {
+                after,
+                attempt,
+                ending: ending.into(),
+                facts: facts.into(),
+                usage: usage.map(Into::into),
+            },
+        }
+    }
+
+    fn read_finish(
+        &mut self,
+        after: u64,
+        attempt: i64,
+        ending: Ending,
+        facts: Facts,
+        usage: Option<crate::core::Usage>,
+    ) -> What {
+        let attempt = self.attempt_to(attempt);
+        self.read_input(after, Input::Finished(Finished { attempt, ending, facts, usage }))
+    }
+
+    fn timeouts_record(&self, timeouts: &Timeouts) -> TimeoutsRecord {
+        let (all, usual) = (each(timeouts), each(&self.timeouts));
+        let mask = (0..4).filter(|&i| all[i] != usual[i]).fold(0u8, |mask, i| mask | 1 << i);
+        if mask == 0 {
+            return TimeoutsRecord::Usual;
+        }
+        let length = all[mask.trailing_zeros() as usize];
+        if (0..4).any(|i| mask >> i & 1 == 1 && all[i] != length) {
+            let [connect, first_byte, idle, total] = all.map(Nanos::from);
+            return TimeoutsRecord::Explicit { connect, first_byte, idle, total };
+        }
+        if length == self.deadline.since(self.now) {
+            TimeoutsRecord::UntilDeadline { mask }
+        } else {
+            TimeoutsRecord::Cut { mask, length: length.into() }
+        }
+    }
+
+    fn timeouts_of(&mut self, record: TimeoutsRecord) -> Timeouts {
+        let cut = |mask: u8, length: Duration| {
+            let usual = each(&self.timeouts);
+            let of = |i: usize| if mask >> i & 1 == 1 { length } else { usual[i] };
+            Timeouts { connect: of(0), first_byte: of(1), idle: of(2), total: of(3) }
+        };
+        match record {
+            TimeoutsRecord::Usual => self.timeouts,
+            TimeoutsRecord::UntilDeadline { mask } => cut(mask, self.deadline.since(self.now)),
+            TimeoutsRecord::Cut { mask, length } => cut(mask, length.into()),
+            TimeoutsRecord::Explicit { connect, first_byte, idle, total } => Timeouts {
+                connect: connect.into(),
+                first_byte: first_byte.into(),
+                idle: idle.into(),
+                total: total.into(),
+            },
+        }
+    }
+
+    fn close(&self, request: RequestId, verdict: &Verdict) -> Record {
+        let Verdict { outcome, status, retry_after, attempts, spend, causes, foreign } = verdict;
+        let request = self.request_from(request);
+        let plain = *outcome == Outcome::Answered
+            && *status == 200
+            && retry_after.is_none()
+            && causes.is_empty()
+            && foreign.is_none();
+        if plain {
+            return Record::CloseAnswered { request, attempts: *attempts, spend: spend.as_micros() };
+        }
+        let cause = |cause: &TierCause| {
+            let TierCause { tier, usable, total, cause, until } = *cause;
+            let until = until.map(|until| difference(until.as_nanos(), self.now.as_nanos()));
+            TierCauseRecord { tier: tier.get(), usable, total, cause: cause.into(), until }
+        };
+        let verdict = VerdictRecord {
+            outcome: (*outcome).into(),
+            status: *status,
+            retry_after: retry_after.map(Nanos::from),
+            attempts: *attempts,
+            spend: spend.as_micros(),
+            causes: causes.iter().map(cause).collect(),
+            foreign: foreign.map(Into::into),
+        };
+        Record::Close { request, verdict: Box::new(verdict) }
+    }
+
+    fn verdict_of(&self, record: VerdictRecord) -> Verdict {
+        let cause = |cause: TierCauseRecord| {
+            let TierCauseRecord { tier, usable, total, cause, until } = cause;
+            let until = until.map(|until| Timestamp::from_nanos(moved(self.now.as_nanos(), until)));
+            TierCause { tier: TierId::new(tier), usable, total, cause: cause.into(), until }
+        };
+        Verdict {
+            outcome: record.outcome.into(),
+            status: record.status,
+            retry_after: record.retry_after.map(Into::into),
+            attempts: record.attempts,
+            spend: Usd::from_micros(record.spend),
+            causes: record.causes.into_iter().map(cause).collect(),
+            foreign: record.foreign.map(Into::into),
+        }
+    }
+
+    fn read_input(&mut self, after: u64, input: Input) -> What {
+        self.follow_input(Timestamp::from_nanos(self.now.as_nanos().wrapping_add(after)), &input);
+        What::Input(input)
+    }
+
+    fn read_output(&mut self, output: Output) -> What {
+        self.follow_output(&output);
+        What::Output(output)
+    }
+
+    fn read_mark(&mut self, after: u64, what: What) -> What {
+        self.now = Timestamp::from_nanos(self.now.as_nanos().wrapping_add(after));
+        what
+    }
+
+    /// Moves on past an input.
+    fn follow_input(&mut self, now: Timestamp, input: &Input) {
+        self.now = now;
+        match input {
+            Input::Arrived(arrived) => {
+                self.request = self.request.max(arrived.request.get());
+                self.turn = arrived.turn.get();
+                self.deadline = arrived.deadline;
+                self.patience = difference(arrived.deadline.as_nanos(), now.as_nanos());
+            }
+            Input::FirstByte { attempt } | Input::Finished(Finished { attempt, .. }) => self.saw_attempt(*attempt),
+            Input::Cancelled { request } => self.request = self.request.max(request.get()),
+            Input::Configured { .. } | Input::Clock { .. } | Input::Operator { .. } | Input::Woke => {}
+        }
+    }
+
+    /// Moves on past a decision.
+    fn follow_output(&mut self, output: &Output) {
+        match output {
+            Output::Dispatch(dispatch) => {
+                // Only what cannot be told from the context is said in full, and becomes what is usual.
+                if matches!(self.timeouts_record(&dispatch.timeouts), TimeoutsRecord::Explicit { .. }) {
+                    self.timeouts = dispatch.timeouts;
+                }
+                self.request = self.request.max(dispatch.request.get());
+                self.saw_attempt(dispatch.attempt);
+            }
+            Output::Relay { request, attempt } => {
+                self.request = self.request.max(request.get());
+                self.saw_attempt(*attempt);
+            }
+            Output::Abandon { attempt } => self.saw_attempt(*attempt),
+            Output::Close { request, .. } => self.request = self.request.max(request.get()),
+            Output::WakeAt(at) => self.wake = Some(*at),
+        }
+    }
+
+    fn saw_attempt(&mut self, attempt: AttemptId) {
+        self.attempt = self.attempt.max(attempt.get());
+    }
+}
+
+/// What the log itself has to say.
+#[derive(Debug)]
+pub(super) enum Mark {
+    Opened(Opened),
+    Closed,
+    Checkpoint(Checkpoint),
+    Gap(Gap),
+}
+
+fn each(timeouts: &Timeouts) -> [Duration; 4] {
+    [timeouts.connect, timeouts.first_byte, timeouts.idle, timeouts.total]
+}

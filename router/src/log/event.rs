@@ -1,0 +1,108 @@
+//! What a reader gives: one thing on record, in the core's own types.
+
+use crate::core::{AttemptId, Input, Output, RequestId, Timestamp, WallTime};
+
+/// One thing on record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// Its place in the log, from 0, without holes except after retention and around a [`Gap`].
+    pub sequence: u64,
+    /// When. A decision has the time of the input that it answers.
+    pub at: Timestamp,
+    /// What.
+    pub what: What,
+}
+
+/// What is on record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// What happened to the router.
+    Input(Input),
+    /// What it decided: the answers to the input before them, in order.
+    Output(Output),
+    /// A process began to write.
+    Opened(Opened),
+    /// It stopped in order. A log that ends without this was cut off.
+    Closed,
+    /// The router's state.
+    Checkpoint(Checkpoint),
+    /// Something is missing here, and is known to be.
+    Gap(Gap),
+}
+
+/// A process began to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The wall clock then.
+    pub wall: WallTime,
+    /// The state hash of the router that it began with, if that one was rebuilt from this log; `None` for a new router.
+    pub carried: Option<u64>,
+}
+
+/// The router's whole state after everything before this place. Forks and restarts begin here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// [`Route::state_hash`](crate::core::Route::state_hash).
+    pub state_hash: u64,
+    /// [`Route::snapshot`](crate::core::Route::snapshot).
+    pub snapshot: Vec<u8>,
+    /// What the driver had in its hands.
+    pub in_flight: InFlight,
+}
+
+/// What a driver has in its hands, and must report as lost if it dies.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InFlight {
+    /// Requests without an outcome, ascending.
+    pub requests: Vec<RequestId>,
+    /// Attempts without an end, ascending.
+    pub attempts: Vec<AttemptId>,
+}
+
+/// Events that were decided but not written, because the storage would not take them. A [`Checkpoint`] follows, so no
+/// count is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// How many.
+    pub events: u64,
+    /// From when on.
+    pub since: Timestamp,
+}
+
+impl InFlight {
+    /// Keeps up with an event.
+    pub(super) fn follow(&mut self, what: &What) {
+        match what {
+            What::Input(Input::Arrived(arrived)) => insert(&mut self.requests, arrived.request),
+            What::Input(Input::Finished(finished)) => remove(&mut self.attempts, finished.attempt),
+            What::Output(Output::Dispatch(dispatch)) => insert(&mut self.attempts, dispatch.attempt),
+            What::Output(Output::Close { request, .. }) => remove(&mut self.requests, *request),
+            What::Checkpoint(checkpoint) => self.clone_from(&checkpoint.in_flight),
+            What::Opened(Opened { carried: None, .. }) => *self = Self::default(),
+            What::Input(
+                Input::Configured { .. }
+                | Input::Clock { .. }
+                | Input::FirstByte { .. }
+                | Input::Cancelled { .. }
+                | Input::Operator { .. }
+                | Input::Woke,
+            )
+            | What::Output(Output::Relay { .. } | Output::Abandon { .. } | Output::WakeAt(_))
+            | What::Opened(Opened { carried: Some(_), .. })
+            | What::Closed
+            | What::Gap(_) => {}
+        }
+    }
+}
+
+fn insert<T: Ord>(sorted: &mut Vec<T>, id: T) {
+    if let Err(place) = sorted.binary_search(&id) {
+        sorted.insert(place, id);
+    }
+}
+
+fn remove<T: Ord>(sorted: &mut Vec<T>, id: T) {
+    if let Ok(place) = sorted.binary_search(&id) {
+        sorted.remove(place);
+    }
+}

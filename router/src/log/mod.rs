@@ -1,0 +1,48 @@
+//! The event log: inputs are the truth, recorded decisions are the witness.
+//!
+//! Everything that happens to a router and everything that it decides goes on record in the order in which it was
+//! decided. So a recorded day can be [verified](verify) against a fresh router, a router can be [rebuilt](rebuild) where
+//! it was, a request's story can be told, and the day can be asked about under other settings.
+//!
+//! * A log is a directory of numbered [segments](Header), each with a head that makes it readable alone.
+//! * A segment is a head and frames. A frame is one commit with its checksum: read whole or not at all.
+//! * A torn last frame is what a crash leaves: it is cut off and writing goes on there. Anything else that is broken is
+//!   [`Damage`], and is reported with its place.
+//! * Secrets never come here: the core does not know them. Keys stand by name and [salted fingerprint](Salt).
+//!
+//! Time is an argument here too; only background threads wait for the disk.
+
+mod codec;
+mod event;
+mod frame;
+mod lock;
+mod mirror;
+mod opening;
+mod options;
+mod reader;
+mod rebuild;
+mod record;
+mod recorder;
+mod salt;
+mod segment;
+mod settings_record;
+mod source;
+mod storage;
+mod upkeep;
+mod verify;
+mod worker;
+mod writer;
+
+pub use event::{Checkpoint, Event, Gap, InFlight, Opened, What};
+pub use lock::{Lock, Patience};
+pub use opening::Recovery;
+pub use options::{Options, Sync, WhenFull};
+pub use reader::{Damage, Place, ReadError, Reader, Torn};
+pub use rebuild::{Rebuilt, rebuild};
+pub use recorder::{Recorder, Recording};
+pub use salt::Salt;
+pub use segment::{FORMAT, Header};
+pub use storage::{Disk, Storage, StorageFile};
+pub use upkeep::Keep;
+pub use verify::{Difference, Report, Sides, Verifier, VerifyError, verify};
+pub use writer::{Committed, Condition, Opening, WriteError, Writer};

@@ -1,0 +1,311 @@
+//! Verifying a recorded day: the recorded inputs go to a fresh router, and every decision and every checkpoint must come
+//! out as recorded.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use super::event::{Checkpoint, Event, Gap, Opened, What};
+use super::reader::{Place, ReadError, Reader};
+use crate::core::{Output, RestoreError, Route, Timestamp};
+
+/// Events shown on each side of a difference.
+const AROUND: u64 = 10;
+
+/// What was verified.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Events read.
+    pub events: u64,
+    /// Inputs handed to the router.
+    pub inputs: u64,
+    /// Decisions found to be equal.
+    pub decisions: u64,
+    /// Checkpoints whose state hash was found to be equal.
+    pub checkpoints: u64,
+    /// Events that are known to be missing; verification went on from the checkpoint after them.
+    pub missing: u64,
+    /// Events before the first checkpoint of a log whose beginning has been removed: read, but with nothing to verify
+    /// them against.
+    pub unverified: u64,
+    /// Time of the last event.
+    pub end: Timestamp,
+}
+
+/// Why a log is not verified.
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// Another version decided. It can be read, printed, summarised and asked "what if".
+    #[error("{log} was decided by {recorded} and this is {ours}: it can be read, but not verified")]
+    OtherPolicy {
+        /// Which log.
+        log: PathBuf,
+        /// Who decided.
+        recorded: String,
+        /// Who was to decide again.
+        ours: &'static str,
+    },
+    /// A checkpoint cannot be restored.
+    #[error("the checkpoint at event {sequence} cannot be restored: {source}")]
+    Restore {
+        /// Its place.
+        sequence: u64,
+        /// Why.
+        source: RestoreError,
+    },
+    /// The log says one thing and the router another.
+    #[error("{0}")]
+    Different(Box<Difference>),
+}
+
+/// The first place at which log and router differ.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Difference {
+    /// The event there.
+    pub sequence: u64,
+    /// Its time.
+    pub at: Timestamp,
+    /// What differs.
+    pub sides: Sides,
+    /// The recorded events around it.
+    pub around: Vec<Event>,
+}
+
+/// Two sides of a difference.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sides {
+    /// Decisions; `None` is none at this place.
+    Decision {
+        /// On record.
+        recorded: Option<Output>,
+        /// The router's now.
+        replayed: Option<Output>,
+    },
+    /// State hashes.
+    State {
+        /// On record.
+        recorded: u64,
+        /// The router's now.
+        replayed: u64,
+    },
+}
+
+/// Feeds a log to a router, event by event.
+pub struct Verifier<R: Route> {
+    log: PathBuf,
+    reader: Reader,
+    fresh: R,
+    router: R,
+    /// Decisions that the log has not been asked about yet.
+    decided: VecDeque<Output>,
+    /// Whether the router's state is the recorded one. Not before the first checkpoint when the beginning is gone, and
+    /// not between a gap and its checkpoint.
+    follows: bool,
+    report: Report,
+}
+
+impl<R: Route> Verifier<R> {
+    /// Of the whole log.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or another policy version decided.
+    pub fn new(log: &Path, fresh: R) -> Result<Self, VerifyError> {
+        Self::of(log, Reader::open(log)?, fresh)
+    }
+
+    /// From the checkpoint nearest before a place.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`].
+    pub fn from(log: &Path, place: Place, fresh: R) -> Result<Self, VerifyError> {
+        Self::of(log, Reader::at_checkpoint(log, place)?, fresh)
+    }
+
+    fn of(log: &Path, reader: Reader, fresh: R) -> Result<Self, VerifyError> {
+        let follows = reader.sequence() == 0;
+        let router = fresh.clone();
+        let decided = VecDeque::new();
+        let this = Self { log: log.to_path_buf(), reader, fresh, router, decided, follows, report: Report::default() };
+        this.check_policy()?;
+        Ok(this)
+    }
+
+    /// Verifies to the end of the log.
+    ///
+    /// # Errors
+    /// At the first difference, and when the log cannot be read on.
+    pub fn run(mut self) -> Result<Report, VerifyError> {
+        while self.step(u64::MAX)? {}
+        Ok(self.report)
+    }
+
+    /// Verifies so many events; `false` at the end of the log.
+    ///
+    /// # Errors
+    /// As [`Verifier::run`].
+    pub fn step(&mut self, events: u64) -> Result<bool, VerifyError> {
+        for _ in 0..events {
+            let Some(event) = self.reader.read()? else {
+                self.none_left(self.reader.sequence(), self.report.end)?;
+                return Ok(false);
+            };
+            self.report.events += 1;
+            self.report.end = event.at;
+            self.check(event)?;
+        }
+        Ok(true)
+    }
+
+    /// What has been verified so far.
+    pub fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Where the verification is.
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    fn check(&mut self, event: Event) -> Result<(), VerifyError> {
+        let Event { sequence, at, what } = event;
+        if !self.follows && matches!(what, What::Input(_) | What::Output(_)) {
+            self.report.unverified += 1;
+            return Ok(());
+        }
+        match what {
+            What::Output(recorded) => {
+                let replayed = self.decided.pop_front();
+                if replayed.as_ref() != Some(&recorded) {
+                    let sides = Sides::Decision { recorded: Some(recorded), replayed };
+                    return Err(self.difference(sequence, at, sides));
+                }
+                self.report.decisions += 1;
+            }
+            What::Input(input) => {
+                self.none_left(sequence, at)?;
+                self.report.inputs += 1;
+                self.router.handle(at, input);
+                while let Some(output) = self.router.poll_output() {
+                    self.decided.push_back(output);
+                }
+            }
+            What::Opened(Opened { carried, .. }) => {
+                self.none_left(sequence, at)?;
+                self.check_policy()?;
+                match carried {
+                    None => (self.router, self.follows) = (self.fresh.clone(), true),
+                    Some(recorded) if self.follows => self.check_state(sequence, at, recorded)?,
+                    Some(_) => {}
+                }
+            }
+            What::Closed => self.none_left(sequence, at)?,
+            What::Gap(Gap { events, .. }) => {
+                self.none_left(sequence, at)?;
+                self.report.missing += events;
+                self.follows = false;
+            }
+            What::Checkpoint(Checkpoint { state_hash, snapshot, .. }) => {
+                self.none_left(sequence, at)?;
+                if !self.follows {
+                    self.router = R::restore(&snapshot).map_err(|source| VerifyError::Restore { sequence, source })?;
+                    self.follows = true;
+                }
+                self.check_state(sequence, at, state_hash)?;
+                self.report.checkpoints += 1;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_policy(&self) -> Result<(), VerifyError> {
+        let (recorded, ours) = (&self.reader.header().policy, self.fresh.policy());
+        if recorded == ours {
+            return Ok(());
+        }
+        Err(VerifyError::OtherPolicy { log: self.log.clone(), recorded: recorded.clone(), ours })
+    }
+
+    fn check_state(&self, sequence: u64, at: Timestamp, recorded: u64) -> Result<(), VerifyError> {
+        let replayed = self.router.state_hash();
+        if recorded == replayed {
+            return Ok(());
+        }
+        Err(self.difference(sequence, at, Sides::State { recorded, replayed }))
+    }
+
+    /// All decisions must have been on record by now.
+    fn none_left(&mut self, sequence: u64, at: Timestamp) -> Result<(), VerifyError> {
+        match self.decided.pop_front() {
+            None => Ok(()),
+            replayed => Err(self.difference(sequence, at, Sides::Decision { recorded: None, replayed })),
+        }
+    }
+
+    fn difference(&self, sequence: u64, at: Timestamp, sides: Sides) -> VerifyError {
+        // What cannot be read around it is not shown; the difference itself is what matters.
+        let around = around(&self.log, sequence).unwrap_or_default();
+        VerifyError::Different(Box::new(Difference { sequence, at, sides, around }))
+    }
+}
+
+/// Verifies a whole log against a fresh router.
+///
+/// # Errors
+/// At the first difference, when another policy version decided, and when the log cannot be read.
+pub fn verify<R: Route>(log: &Path, fresh: R) -> Result<Report, VerifyError> {
+    Verifier::new(log, fresh)?.run()
+}
+
+/// The events around one, in order.
+fn around(log: &Path, sequence: u64) -> Result<Vec<Event>, ReadError> {
+    let first = sequence.saturating_sub(AROUND);
+    let mut reader = Reader::at_checkpoint(log, Place::Sequence(first))?;
+    let mut events = Vec::new();
+    while let Some(event) = reader.read()? {
+        if event.sequence > sequence + AROUND {
+            break;
+        }
+        if event.sequence >= first {
+            events.push(event);
+        }
+    }
+    Ok(events)
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "event {} at {:.9} s is not what the router decides now", self.sequence, self.at.as_secs_f64())?;
+        match &self.sides {
+            Sides::Decision { recorded, replayed } => {
+                writeln!(f, "  recorded: {}", decision(recorded.as_ref()))?;
+                writeln!(f, "  replayed: {}", decision(replayed.as_ref()))?;
+            }
+            Sides::State { recorded, replayed } => {
+                writeln!(f, "  recorded state: {recorded:016x}")?;
+                writeln!(f, "  replayed state: {replayed:016x}")?;
+            }
+        }
+        for event in &self.around {
+            let arrow = if event.sequence == self.sequence { '>' } else { ' ' };
+            let what = match &event.what {
+                What::Input(input) => format!("{input:?}"),
+                What::Output(output) => format!("    {output:?}"),
+                What::Checkpoint(checkpoint) => format!("Checkpoint of state {:016x}", checkpoint.state_hash),
+                What::Opened(opened) => format!("{opened:?}"),
+                What::Gap(gap) => format!("{gap:?}"),
+                What::Closed => "Closed".to_owned(),
+            };
+            writeln!(f, "{arrow} {:>9} {:>18.9} {what}", event.sequence, event.at.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}
+
+fn decision(output: Option<&Output>) -> String {
+    output.map_or_else(|| "nothing more for this input".to_owned(), |output| format!("{output:?}"))
+}
