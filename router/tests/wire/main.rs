@@ -1,0 +1,5 @@
+//! The wire formats against bodies in the form in which they were recorded, and against everything else.
+#![expect(clippy::unwrap_used, reason = "a test that cannot read its own fixtures has failed")]
+
+mod errors;
+mod rendering;
