@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn what_looks_like_a_key_is_never_printed() {
         assert_eq!(
-            blot("no provider `AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkFMBWY`"),
+            blot("no provider `AIzaSyExample72PouQMnMX-a7eZSW0jkFMBWYa`"),
             "no provider `[looks like a key: not shown]`"
         );
         assert_eq!(
