@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stormproof_router::core::Settings;
 
+use crate::baselines::litellm::Options;
 use crate::engine::Day;
 
 /// A day with everything that is needed to read its results.
@@ -33,4 +34,11 @@ pub struct Contender {
 pub enum Policy {
     /// Ours.
     Stormproof(Arc<Settings>),
+    /// A LiteLLM proxy with these deployments and its own options.
+    LiteLlm {
+        /// Whose models are its groups.
+        settings: Arc<Settings>,
+        /// Which release, and how it is set.
+        options: Arc<Options>,
+    },
 }
