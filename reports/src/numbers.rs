@@ -50,7 +50,7 @@ pub(crate) fn cells(run: &Run, seeds: u32) -> [Cell; 6] {
     let unrecovered = match (run.unrecovered_seeds, many) {
         (0, _) => String::new(),
         (_, false) => "never".to_owned(),
-        (count, true) => format!("never in {count} of {seeds}"),
+        (count, true) => format!("{count} of {seeds} never"),
     };
     let money = if many && run.fallback_spend_usd > 0.0 {
         format!(

@@ -77,6 +77,8 @@ pub(crate) fn sweep_html(sweep: &Sweep, pictures: &[Picture]) -> String {
     )
 }
 
+// What is wide scrolls on a narrow screen; it can be focused, so that it does with the keyboard too.
+
 fn page(title: &str, body: Markup) -> String {
     // Nothing may be fetched: the policy makes that a promise that the browser keeps.
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; img-src data:";
@@ -102,7 +104,7 @@ fn page(title: &str, body: Markup) -> String {
 fn six_numbers(runs: &[Run], seeds: u32) -> Markup {
     let inks = numbers::inks(runs);
     html! {
-        div.wide { table {
+        div.wide tabindex="0" role="region" aria-label="Six numbers for each router" { table {
             caption {
                 @if seeds == 1 { "One seed." } @else { "Means over " (seeds) " seeds." }
                 " What each number means stands at the end."
@@ -141,12 +143,12 @@ fn assumed(assumed: &[String]) -> Markup {
 fn must_hold(results: &[PassResult]) -> Markup {
     html! {
         h2 { "What must hold" }
-        div.wide { table {
-            thead { tr { th scope="col" { "Expression" } th scope="col" { "Measured" } th scope="col" { "Result" } } }
+        div.wide tabindex="0" role="region" aria-label="What must hold" { table {
+            thead { tr { th scope="col" { "Result" } th.word scope="col" { "Expression" } th scope="col" { "Measured" } } }
             tbody { @for result in results { tr {
-                th scope="row" { code { (result.expression) } }
+                td.word { @if result.passed { span.pass { "holds" } } @else { span.fail { "does not hold" } } }
+                td.word { code { (result.expression) } }
                 td { (result.measured) }
-                td { @if result.passed { span.pass { "holds" } } @else { span.fail { "does not hold" } } }
             } } }
         } }
     }
@@ -155,7 +157,6 @@ fn must_hold(results: &[PassResult]) -> Markup {
 fn figures(pictures: &[Picture]) -> Markup {
     html! {
         @for picture in pictures {
-            // A wide picture scrolls on a narrow screen, and with the keyboard.
             figure.wide tabindex="0" aria-label=(picture.title()) { (PreEscaped(picture.to_inline())) }
         }
         @if pictures.is_empty() { p { "There is nothing to draw." } }
@@ -164,7 +165,7 @@ fn figures(pictures: &[Picture]) -> Markup {
 
 fn details(runs: &[Run]) -> Markup {
     html! {
-        div.wide { table {
+        div.wide tabindex="0" role="region" aria-label="Calls in detail" { table {
             thead { tr {
                 th scope="col" { "Router" }
                 th scope="col" { "Turns" }
@@ -202,7 +203,7 @@ fn counts(counts: &BTreeMap<String, f64>) -> Markup {
 
 fn points(sweep: &Sweep) -> Markup {
     html! {
-        div.wide { table {
+        div.wide tabindex="0" role="region" aria-label="Every point" { table {
             thead { tr {
                 @for axis in &sweep.axes { th scope="col" { (axis.knob) } }
                 th scope="col" { "Router" }

@@ -27,6 +27,8 @@ pub fn table(sweep: &Sweep, terminal: Terminal) -> String {
             text.push('\n');
         }
     } else {
+        let knobs: Vec<&str> = sweep.axes.iter().map(|axis| axis.knob.as_str()).collect();
+        table::paragraph(&mut text, &format!("By {}:", knobs.join(", ")), "", columns);
         text.push_str(&rows(sweep, terminal));
         text.push('\n');
     }
@@ -47,7 +49,7 @@ fn rows(sweep: &Sweep, terminal: Terminal) -> String {
         |run| format::ratio(run.attempts_per_turn),
     ];
     let mut table = table::framed(terminal);
-    let mut header: Vec<Cell> = sweep.axes.iter().map(|axis| Cell::new(table::plain(&axis.knob))).collect();
+    let mut header: Vec<Cell> = sweep.axes.iter().map(|_| Cell::new("Value")).collect();
     header.push(Cell::new("Router"));
     header.extend(HEADS.map(right));
     table.set_header(header);
