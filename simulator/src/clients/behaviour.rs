@@ -3,7 +3,6 @@
 use stormproof_router::core::{Duration, unit};
 
 use super::spec::Retries;
-use crate::draws::split;
 
 /// How far one turn's client has come. Starts with the first call made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl Behaviour {
             && u32::from(self.quick) + 1 < sdk.calls
         {
             let gap = doubled(sdk.base, self.quick).min(sdk.max);
-            let own = gap.mul_f64(1.0 - sdk.jitter * unit(split(bits, 1)));
+            let own = gap.mul_f64(1.0 - sdk.jitter * unit(bits));
             self.quick += 1;
             return Next::Call { after: failure.retry_after.filter(|told| *told <= sdk.obeys_up_to).unwrap_or(own) };
         }
