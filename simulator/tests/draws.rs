@@ -47,7 +47,10 @@ fn our_shapes_are_the_library_s_distributions() {
         (drawn(Shape::Exponential { mean: 5.0 }, 1), sampled(Exp::new(0.2).unwrap())),
         (drawn(lognormal, 2), sampled(LogNormal::new(libm::log(20.0), 0.6).unwrap())),
         (drawn(uniform, 3), sampled(Uniform::new(600.0, 1200.0).unwrap())),
-        (drawn(lognormal, 4).iter().map(|x| libm::log(x / 20.0) / 0.6).collect(), sampled(Normal::new(0.0, 1.0).unwrap())),
+        (
+            drawn(lognormal, 4).iter().map(|x| libm::log(x / 20.0) / 0.6).collect(),
+            sampled(Normal::new(0.0, 1.0).unwrap()),
+        ),
     ];
     for (index, (ours, theirs)) in pairs.into_iter().enumerate() {
         let found = distance(ours, theirs);
