@@ -1,0 +1,7 @@
+//! The emulated LiteLLM against what the real proxies did.
+
+mod calibration;
+mod contract;
+mod incident;
+mod pool;
+mod stage;
