@@ -4,4 +4,4 @@ mod calibration;
 mod contract;
 mod incident;
 mod pool;
-mod stage;
+mod watch;

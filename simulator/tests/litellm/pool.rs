@@ -1,12 +1,16 @@
 //! The pool of the measurements: 21 free keys, 2 paid ones, 2 at Mistral, and providers that answer after 30 ms.
 
 use stormproof_router::core::{
-    Deployment, Duration, Fingerprint, Key, KeyId, Limits, Model, Price, Project, ProjectId, Provider, ProviderId,
-    Settings, Tier, TierId, Timeouts, Timestamp, Upstream, UpstreamId,
+    Deployment, Duration, Fingerprint, Key, KeyId, Limits, Model, ModelId, Price, Project, ProjectId, Provider,
+    ProviderId, Settings, Tier, TierId, Timeouts, Timestamp, Upstream, UpstreamId,
 };
 use stormproof_simulator::baselines::litellm::{Options, Version};
+use stormproof_simulator::clients::{Arrivals, Rate, Spec};
 use stormproof_simulator::draws::Shape;
+use stormproof_simulator::engine::Day;
 use stormproof_simulator::world;
+
+use crate::watch::at;
 
 pub(crate) const FREE_KEYS: u32 = 21;
 pub(crate) const PAID_KEYS: u32 = 2;
@@ -59,7 +63,7 @@ pub(crate) fn settings() -> Settings {
 }
 
 /// Providers without limits that answer everything after 30 ms.
-pub(crate) fn providers() -> world::Spec {
+fn providers() -> world::Spec {
     let settings = settings();
     let promptly = Shape::Fixed(0.03);
     let upstream = |provider| world::Upstream {
@@ -78,16 +82,23 @@ pub(crate) fn providers() -> world::Spec {
     }
 }
 
+/// `count` requests for the free model, `rate` a second at a constant pace, from clients that never ask again.
+pub(crate) fn day(count: usize, rate: f64, stream: bool) -> Day {
+    let steady = Arrivals::Even(vec![Rate { from: Timestamp::ZERO, per_s: rate }]);
+    let client = Spec { stream, ..Spec::simple(ModelId::new(0), steady, Duration::from_secs(300)) };
+    let duration = Duration::from_secs_f64((count as f64 - 0.5) / rate);
+    Day { duration, world: providers(), clients: vec![client], ..Day::default() }
+}
+
 /// Lets an upstream model answer nothing but 503 in this interval.
-pub(crate) fn overload(spec: &mut world::Spec, upstream: UpstreamId, from: u64, until: u64) {
-    let at = |secs| Timestamp::ZERO + Duration::from_secs(secs);
+pub(crate) fn overload(day: &mut Day, upstream: UpstreamId, from: f64, until: f64) {
     let episode = world::Episode { from: at(from), until: at(until), p503: 1.0 };
-    spec.upstreams[upstream.index()].weather.episodes.push(episode);
+    day.world.upstreams[upstream.index()].weather.episodes.push(episode);
 }
 
 /// Lets every key have so many requests of an upstream model in any 60 s.
-pub(crate) fn limit(spec: &mut world::Spec, upstream: UpstreamId, rpm: u32) {
-    for project in &mut spec.projects {
+pub(crate) fn limit(day: &mut Day, upstream: UpstreamId, rpm: u32) {
+    for project in &mut day.world.projects {
         project.quotas.resize(upstream.index() + 1, world::Quota::default());
         project.quotas[upstream.index()].rpm = Some(rpm);
     }

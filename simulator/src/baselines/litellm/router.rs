@@ -153,7 +153,7 @@ impl LiteLlm {
         let call = self.call_mut(index);
         call.spend += cost;
         let Some((failure, origin)) = failed else {
-            return self.answered(index, now, slot, finished.attempt);
+            return self.answered(index, now, slot, finished);
         };
         if mapping.openai_like && !relayed && call.sdk_calls < rules.sdk_calls && sdk_retries(&failure) {
             let draw = self.jitter(index);
@@ -180,14 +180,16 @@ impl LiteLlm {
         self.run(index, now, Step::Failed(failure), observer);
     }
 
-    fn answered(&mut self, index: u32, now: Timestamp, slot: Slot, attempt: AttemptId) {
+    /// The provider took the request. That it refused to answer it (a blocked prompt is a 200) is a success, too.
+    fn answered(&mut self, index: u32, now: Timestamp, slot: Slot, finished: &Finished) {
         let rules = self.rules();
         self.state.bench[slot].succeed(now, rules);
         if !self.call(index).relayed {
-            self.relay(index, attempt);
+            self.relay(index, finished.attempt);
         }
         self.call_mut(index).attempt = None;
-        self.close(index, Verdict::new(Outcome::Answered, 200));
+        let outcome = if finished.facts.reason.is_none() { Outcome::Answered } else { Outcome::Failed };
+        self.close(index, Verdict::new(outcome, 200));
     }
 
     /// Ends a call with its one outcome; an attempt in flight is given up.
