@@ -3,20 +3,45 @@
 //!
 //! [`Route`] states the contract. Bodies and secrets never enter: ids, sizes, statuses and classified facts do.
 
+mod budget;
+mod calendar;
+mod classify;
+mod cooldown;
+mod decide;
 mod draw;
+mod explain;
 mod facts;
+mod finish;
+mod graph;
+mod hashing;
+mod health;
 mod ids;
 mod input;
 mod knobs;
+mod latency;
 mod observer;
+mod operator;
 mod output;
+mod plan;
+mod quota;
+mod retry;
 mod route;
+mod router;
+mod select;
 mod settings;
+mod slab;
+mod spill;
+mod state;
 mod time;
+mod timers;
 mod units;
+mod view;
+mod waiting;
+mod window;
 
 pub use draw::{draw, mix, unit};
 pub use facts::{Ending, Facts, Reason, Transport, Usage, Violation, Violations};
+pub use graph::GraphError;
 pub use ids::{
     AttemptId, ClientId, DeploymentId, Fingerprint, KeyId, ModelId, ProjectId, ProviderId, RequestId, TierId, TurnId,
     UpstreamId,
@@ -26,9 +51,11 @@ pub use knobs::{ChargeErrors, KNOBS, Knob, KnobError, Knobs, OverloadScope, Rang
 pub use observer::{Note, Observer, Provenance};
 pub use output::{Cause, Dispatch, Foreign, Outcome, Output, Spill, TierCause, Verdict, Why};
 pub use route::{RestoreError, Route};
+pub use router::Router;
 pub use settings::{
     Client, Deployment, Key, Limits, Model, Price, Priority, Project, Provider, Retries, Settings, Tier, Timeouts,
     TokenPrice, Upstream,
 };
 pub use time::{Duration, DurationError, Timestamp, WallTime};
 pub use units::{Tokens, Usd};
+pub use view::{CooldownView, LoadView, TierView};

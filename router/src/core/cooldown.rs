@@ -1,0 +1,239 @@
+//! Cooldowns: a scope that is not used until a time, with the cause and where the time comes from.
+//!
+//! A cooldown that a rule of ours inferred ends half-open: a bounded number of probes pass, a good one closes it, a bad
+//! one reopens it for longer, one that says nothing gives its slot back, and a slot that nobody gives back times out.
+//! A provider's own word ends when it says. Where the provider contradicted itself, one early probe may overturn it.
+
+use serde::{Deserialize, Serialize};
+
+use super::observer::Provenance;
+use super::output::Cause;
+use super::time::{Duration, Timestamp};
+
+/// The cooldown of one scope; the default is none.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Cooldown {
+    until: Timestamp,
+    cause: Cause,
+    provenance: Provenance,
+    /// Cooldowns in a row: what the growth counts.
+    streak: u16,
+    /// Whether it ends half-open.
+    half_open: bool,
+    /// Probes in flight, and when their slots are given up for lost.
+    probes: u16,
+    probes_expire: Timestamp,
+    /// From when one probe may contradict it.
+    early: Option<Timestamp>,
+}
+
+/// Whether a scope lets an attempt pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It does.
+    Open,
+    /// It does if the attempt is marked as a probe.
+    Probe,
+    /// Not before this time.
+    Closed(Timestamp, Cause),
+}
+
+/// One cooldown to impose.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sentence {
+    /// Until when; [`Timestamp::MAX`] for retired.
+    pub(super) until: Timestamp,
+    /// Why.
+    pub(super) cause: Cause,
+    /// Where the time comes from.
+    pub(super) provenance: Provenance,
+    /// Whether it ends half-open.
+    pub(super) half_open: bool,
+    /// From when one probe may contradict it.
+    pub(super) early: Option<Timestamp>,
+}
+
+impl Cooldown {
+    /// Whether an attempt may pass at `now`, with at most `concurrent` probes at once.
+    pub(super) fn gate(&self, now: Timestamp, concurrent: u32) -> Gate {
+        if self.cause == Cause::None {
+            return Gate::Open;
+        }
+        let slot_free = u32::from(self.probes) < concurrent || now >= self.probes_expire;
+        if now < self.until {
+            return match self.early {
+                Some(early) if early > now => Gate::Closed(early, self.cause),
+                Some(_) if slot_free => Gate::Probe,
+                Some(_) | None => Gate::Closed(self.until, self.cause),
+            };
+        }
+        match (self.half_open, slot_free) {
+            (false, _) => Gate::Open,
+            (true, true) => Gate::Probe,
+            (true, false) => Gate::Closed(self.probes_expire, self.cause),
+        }
+    }
+
+    /// Why it rests and until when, while it does.
+    pub(super) fn active(&self, now: Timestamp) -> Option<(Timestamp, Cause, Provenance)> {
+        (self.cause != Cause::None && now < self.until).then_some((self.until, self.cause, self.provenance))
+    }
+
+    /// Whether only soft facts speak against the scope: panic may ignore them, and no others.
+    pub(super) fn is_soft(&self) -> bool {
+        matches!(self.cause, Cause::Server | Cause::Overload)
+    }
+
+    /// The number of the cooldown that would come next, counting from 1.
+    pub(super) fn next_in_row(&self) -> u16 {
+        self.streak.saturating_add(1)
+    }
+
+    /// Imposes a cooldown and says whether it came into force: one that lasts longer stays.
+    pub(super) fn impose(&mut self, now: Timestamp, sentence: Sentence) -> bool {
+        self.streak = self.next_in_row();
+        let stands = self.cause != Cause::None && self.until > now && self.until >= sentence.until;
+        if stands && sentence.provenance != Provenance::Operator {
+            return false;
+        }
+        // A day that was already doubted once is not doubted again by the same words.
+        let doubted = self.cause == sentence.cause && now < self.until && self.early.is_none();
+        *self = Self {
+            until: sentence.until,
+            cause: sentence.cause,
+            provenance: sentence.provenance,
+            half_open: sentence.half_open,
+            early: if doubted { None } else { sentence.early },
+            streak: self.streak,
+            probes: self.probes,
+            probes_expire: self.probes_expire,
+        };
+        true
+    }
+
+    /// A probe is on its way; its slot is lost after `expires` if nobody gives it back.
+    pub(super) fn probe_sent(&mut self, now: Timestamp, expires: Timestamp) {
+        if now >= self.probes_expire {
+            self.probes = 0;
+        }
+        self.probes = self.probes.saturating_add(1);
+        self.probes_expire = self.probes_expire.max(expires);
+    }
+
+    /// The probe came back and said nothing: its slot is free.
+    pub(super) fn probe_returned(&mut self) {
+        self.probes = self.probes.saturating_sub(1);
+    }
+
+    /// The probe failed: there will be no other early one, and a half-open scope waits for the next sentence.
+    pub(super) fn probe_failed(&mut self) {
+        self.probe_returned();
+        self.early = None;
+    }
+
+    /// All is well: a probe's good answer or an operator's word.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// A retired scope is configured anew.
+    pub(super) fn revive(&mut self) {
+        if self.until == Timestamp::MAX {
+            self.clear();
+        }
+    }
+
+    /// A good answer on a scope that rests no more: the next cooldown is a first one again.
+    pub(super) fn succeeded(&mut self, now: Timestamp) {
+        if self.cause != Cause::None && now >= self.until && !self.half_open {
+            self.clear();
+        } else if self.cause == Cause::None {
+            self.streak = 0;
+        }
+    }
+}
+
+impl Default for Cooldown {
+    fn default() -> Self {
+        Self {
+            until: Timestamp::ZERO,
+            cause: Cause::None,
+            provenance: Provenance::Inferred,
+            streak: 0,
+            half_open: false,
+            probes: 0,
+            probes_expire: Timestamp::ZERO,
+            early: None,
+        }
+    }
+}
+
+/// The length of the `streak`-th cooldown in a row: `base * growth^(streak-1)`, at most `max`, and equal-jittered: half
+/// of it for certain, the rest by `chance`, a uniform number in [0, 1).
+pub(super) fn growing(base: Duration, growth: f64, max: Duration, streak: u16, chance: f64) -> Duration {
+    let steps = f64::from(streak.saturating_sub(1));
+    let length = base.mul_f64(libm::pow(growth, steps)).min(max.max(base));
+    length.mul_f64(0.5 + 0.5 * chance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_secs(secs)
+    }
+
+    fn sentence(until: u64, cause: Cause, half_open: bool) -> Sentence {
+        Sentence { until: at(until), cause, provenance: Provenance::Inferred, half_open, early: None }
+    }
+
+    #[test]
+    fn a_half_open_scope_lets_exactly_one_probe_pass_and_a_lost_slot_times_out() {
+        let mut cooldown = Cooldown::default();
+        assert!(cooldown.impose(at(0), sentence(5, Cause::Server, true)));
+        assert_eq!(cooldown.gate(at(4), 1), Gate::Closed(at(5), Cause::Server));
+        assert_eq!(cooldown.gate(at(5), 1), Gate::Probe);
+        cooldown.probe_sent(at(5), at(65));
+        assert_eq!(cooldown.gate(at(6), 1), Gate::Closed(at(65), Cause::Server));
+        assert_eq!(cooldown.gate(at(6), 2), Gate::Probe);
+        assert_eq!(cooldown.gate(at(65), 1), Gate::Probe, "nobody gave the slot back");
+        cooldown.probe_returned();
+        assert_eq!(cooldown.gate(at(6), 1), Gate::Probe, "an outcome that says nothing returns the slot");
+        cooldown.clear();
+        assert_eq!(cooldown.gate(at(6), 1), Gate::Open);
+    }
+
+    #[test]
+    fn a_contradicted_day_is_doubted_once() {
+        let mut cooldown = Cooldown::default();
+        let day = Sentence { early: Some(at(30)), ..sentence(1000, Cause::RateDay, false) };
+        assert!(cooldown.impose(at(0), day));
+        assert_eq!(cooldown.gate(at(29), 1), Gate::Closed(at(30), Cause::RateDay));
+        assert_eq!(cooldown.gate(at(30), 1), Gate::Probe);
+        cooldown.probe_sent(at(30), at(90));
+        cooldown.probe_failed();
+        assert!(!cooldown.impose(at(31), Sentence { early: Some(at(61)), ..day }));
+        assert_eq!(cooldown.gate(at(62), 1), Gate::Closed(at(1000), Cause::RateDay));
+        assert_eq!(cooldown.gate(at(1000), 1), Gate::Open);
+    }
+
+    #[test]
+    fn the_longer_cooldown_stays_unless_an_operator_speaks() {
+        let mut cooldown = Cooldown::default();
+        assert!(cooldown.impose(at(0), sentence(100, Cause::Auth, true)));
+        assert!(!cooldown.impose(at(1), sentence(10, Cause::Server, true)));
+        assert_eq!(cooldown.active(at(1)), Some((at(100), Cause::Auth, Provenance::Inferred)));
+        let word = Sentence { provenance: Provenance::Operator, ..sentence(50, Cause::Operator, false) };
+        assert!(cooldown.impose(at(2), word));
+    }
+
+    #[test]
+    fn cooldowns_grow_to_their_cap_with_half_of_it_certain() {
+        let second = Duration::from_secs(1);
+        let lengths: Vec<u64> =
+            (1..=5).map(|streak| growing(second, 2.0, Duration::from_secs(6), streak, 1.0).as_millis()).collect();
+        assert_eq!(lengths, [1000, 2000, 4000, 6000, 6000]);
+        assert_eq!(growing(second, 2.0, Duration::from_secs(6), 3, 0.0).as_millis(), 2000);
+    }
+}

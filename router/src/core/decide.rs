@@ -1,0 +1,582 @@
+//! What one request does next: start somewhere, wait for something, or give up.
+//!
+//! Tiers are asked in the model's order. A tier's [`Offer`] says whether it could start the request now, later or never;
+//! [`Router::decide`] weighs the offers: a cheap attempt is made where it is worth its quota and its delay, a wait is
+//! accepted within the patience and the latest safe start, and only when no start before that exists does it give up.
+
+use super::budget::worst_case;
+use super::cooldown::Gate;
+use super::draw::draw;
+use super::ids::{DeploymentId, TierId};
+use super::knobs::ChargeErrors;
+use super::latency::latest_start;
+use super::output::{Cause, Spill, Why};
+use super::plan::endpoint_offset;
+use super::quota::{Room, Rules};
+use super::router::{Router, STREAM_TIES};
+use super::select::{self, Candidate};
+use super::settings::Priority;
+use super::spill::{Scales, starved_price};
+use super::state::{Probes, Request};
+use super::time::{Duration, Timestamp};
+use super::units::Usd;
+
+/// How long a verdict on starvation stands: it moves with minutes of demand.
+const STARVED_FOR: Duration = Duration::from_secs(1);
+
+/// What a tier can do for one request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Offer {
+    /// Start it, now or when its own back-off is over.
+    Ready(Pick, Timestamp),
+    /// Start it later.
+    Later {
+        /// When something changes, at the earliest.
+        until: Timestamp,
+        /// What is in the way.
+        cause: Cause,
+        /// Whether it is in the way of this request alone.
+        own: bool,
+    },
+    /// Nothing, as far as is known.
+    Never(Cause),
+}
+
+/// A deployment that may be used now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pick {
+    /// Which.
+    pub(super) deployment: DeploymentId,
+    /// What the attempt would probe.
+    pub(super) probes: Probes,
+    /// Set when soft cooldowns were ignored: the usable share in parts per million.
+    pub(super) panic: Option<u32>,
+    /// Whether its quota has room only if failed calls do not count.
+    pub(super) contested: bool,
+}
+
+/// What a request does next.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Decision {
+    /// Start.
+    Start {
+        /// In which tier.
+        tier: TierId,
+        /// Its place among the model's.
+        position: usize,
+        /// On which deployment.
+        pick: Pick,
+        /// Why.
+        why: Why,
+        /// Whether a cheaper tier was left for it, and why.
+        left: Option<(TierId, Spill)>,
+    },
+    /// Wait.
+    Wait {
+        /// When to ask this request again in any case.
+        review: Timestamp,
+        /// When capacity that others wait for too comes free; `None` when it waits for something of its own.
+        opens: Option<Timestamp>,
+        /// For which tier above all.
+        tier: TierId,
+        /// What is in the way there.
+        cause: Cause,
+    },
+    /// No start before the latest safe start exists.
+    GiveUp,
+}
+
+/// The tiers that cannot start a request now, summed up.
+#[derive(Clone, Copy, Debug)]
+struct Prospects {
+    /// Earliest shared and own times that come before the latest safe start.
+    shared: Timestamp,
+    own: Timestamp,
+    /// The latest safe start, of the tier that leaves most time.
+    latest: Timestamp,
+    /// The tier that opens first.
+    first: Option<(Timestamp, TierId, Cause)>,
+}
+
+/// The best deployment of a tier so far. Lower ranks win, then higher scores, then higher bits.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    pick: Pick,
+    rank: Rank,
+    order: u8,
+    score: f64,
+    bits: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Usual,
+    /// The key that the request has just failed on.
+    SameKey,
+    /// A probe of whether failed calls count.
+    Learning,
+}
+
+impl Router {
+    /// What `request` does next. `ahead` is how many of its kind wait already.
+    pub(super) fn decide(&mut self, now: Timestamp, request: &Request, ahead: u32) -> Decision {
+        let Some(model) = request.model else { return Decision::GiveUp };
+        let tiers = self.plan.models[model.index()].len();
+        let mut prospects =
+            Prospects { shared: Timestamp::MAX, own: Timestamp::MAX, latest: Timestamp::ZERO, first: None };
+        let mut left: Option<(TierId, Spill, Scales)> = None;
+        for position in 0..tiers {
+            let tier = self.plan.models[model.index()][position];
+            match self.offer(now, request, tier, position) {
+                Offer::Never(cause) => {
+                    let why = if cause == Cause::ContextWindow { Spill::Unsuited } else { Spill::Exhausted };
+                    left = left.or(Some((tier, why, Scales::NONE)));
+                }
+                Offer::Ready(pick, from) => {
+                    let scales = self.scales(now, request, tier, position, from);
+                    match self.is_worth(now, request, tier, position, &scales) {
+                        Ok(()) => return self.start(now, request, (tier, position), pick, from, left),
+                        Err(_) if from <= now && self.probe_is_due(now, tier, request) => {
+                            let pick = Pick { probes: Probes { node: true, ..pick.probes }, ..pick };
+                            return self.start(now, request, (tier, position), pick, from, left);
+                        }
+                        Err(why) => left = Some((tier, why, scales)),
+                    }
+                }
+                Offer::Later { until, cause, own } => {
+                    let latest = self.latest_start(now, request, tier);
+                    prospects.add(until, own, latest, tier, cause);
+                    match self.accept_wait(now, request, tier, position, until, latest, ahead) {
+                        Ok(Some(review)) => {
+                            return Decision::Wait {
+                                review: if own { review.min(until) } else { review },
+                                opens: (!own).then_some(until),
+                                tier,
+                                cause,
+                            };
+                        }
+                        Ok(None) => {}
+                        Err(why) => {
+                            let why = if cause == Cause::Operator { Spill::Operator } else { why };
+                            left = Some((tier, why, self.scales(now, request, tier, position, until)));
+                        }
+                    }
+                }
+            }
+        }
+        prospects.decision()
+    }
+
+    fn start(
+        &self,
+        now: Timestamp,
+        request: &Request,
+        (tier, position): (TierId, usize),
+        pick: Pick,
+        from: Timestamp,
+        left: Option<(TierId, Spill, Scales)>,
+    ) -> Decision {
+        if from > now {
+            let cause = request.failures.last.unwrap_or(Cause::None);
+            return Decision::Wait { review: from, opens: None, tier, cause };
+        }
+        let failure_ppm = |failure: f64| (failure * 1e6) as u32;
+        let why = if let Some(usable_ppm) = pick.panic {
+            Why::Panic { usable_ppm }
+        } else if pick.probes.any() {
+            let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+            let health = &self.nodes[node as usize].health;
+            Why::Probe { failure_ppm: failure_ppm(health.failure(now, &self.plan.settings.knobs)) }
+        } else if let Some((_, cause, scales)) = left {
+            Why::Spill { cause, failure_ppm: failure_ppm(scales.failure), quota_ppm: (scales.quota * 1e6) as u32 }
+        } else if request.attempts > 0 {
+            Why::Retry { before: request.attempts }
+        } else if now > request.since {
+            Why::Waited { waited: now.since(request.since) }
+        } else {
+            Why::First
+        };
+        Decision::Start { tier, position, pick, why, left: left.map(|(tier, why, _)| (tier, why)) }
+    }
+
+    /// Whether an attempt on `tier` is worth making now, or what speaks for leaving it to a later tier.
+    fn is_worth(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        tier: TierId,
+        position: usize,
+        scales: &Scales,
+    ) -> Result<(), Spill> {
+        let dearer = self.has_dearer(request, tier, position);
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let degraded = self.nodes[node as usize].health.is_degraded();
+        let worth = !dearer || scales.worth(&self.plan.settings.knobs);
+        if worth && !degraded {
+            return Ok(());
+        }
+        let Some(other) = self.alternative(now, request, position) else { return Ok(()) };
+        if !worth {
+            return Err(if scales.quota > 0.0 { Spill::Starved } else { Spill::Degraded });
+        }
+        // Degraded, but worth its money against a dearer tier; one that costs no more is simply better if it is well.
+        let typical = |tier: TierId| self.plan.tiers[tier.index()].typical;
+        if typical(other) > typical(tier) {
+            return Ok(());
+        }
+        let node = self.plan.tiers[other.index()].node + endpoint_offset(request.endpoint);
+        let failure = self.nodes[node as usize].health.failure(now, &self.plan.settings.knobs);
+        if failure < scales.failure { Err(Spill::Degraded) } else { Ok(()) }
+    }
+
+    /// Whether waiting for `tier` until `until` is right: with a later tier that could start, until the review that
+    /// `Ok(Some)` names; `Ok(None)` says that there is no other tier to go to; `Err` why the request goes on to it.
+    fn accept_wait(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        tier: TierId,
+        position: usize,
+        until: Timestamp,
+        latest: Timestamp,
+        ahead: u32,
+    ) -> Result<Option<Timestamp>, Spill> {
+        let Some(other) = self.alternative(now, request, position) else { return Ok(None) };
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let health = &self.nodes[node as usize].health;
+        let knobs = &self.plan.settings.knobs;
+        let dearth = self.dearth(request, other);
+        let base = if health.is_degraded() { knobs.queue_patience_degraded } else { knobs.queue_patience };
+        let patience = base + knobs.queue_patience.mul_f64(dearth);
+        let gives_up = request.since + patience;
+        let predicted = if knobs.spill_predict {
+            let state = &self.tiers[self.plan.tiers[tier.index()].owner as usize];
+            let useful = state.nominal_rpm.map(|rpm| f64::from(rpm) / 60.0 * (1.0 - health.failure(now, knobs)));
+            let queue =
+                useful.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64::from(ahead) / rate.max(1e-6)));
+            until.max(now + queue)
+        } else {
+            // Without a forecast, only the patience itself and the latest start end a wait.
+            now
+        };
+        if until > latest || predicted > latest {
+            Err(Spill::Exhausted)
+        } else if now >= gives_up || predicted > gives_up {
+            Err(if health.is_degraded() { Spill::Degraded } else { Spill::Patience })
+        } else {
+            Ok(Some(gives_up.min(latest)))
+        }
+    }
+
+    /// The first later tier that could start the request now or within its patience.
+    fn alternative(&mut self, now: Timestamp, request: &Request, position: usize) -> Option<TierId> {
+        let model = request.model?;
+        let soon = now + self.plan.settings.knobs.retry_backoff_max;
+        for later in position + 1..self.plan.models[model.index()].len() {
+            let tier = self.plan.models[model.index()][later];
+            match self.offer(now, request, tier, later) {
+                Offer::Ready(..) => return Some(tier),
+                Offer::Later { until, .. } if until <= soon => return Some(tier),
+                Offer::Later { .. } | Offer::Never(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Whether any later tier that takes the request costs more than `tier`.
+    fn has_dearer(&self, request: &Request, tier: TierId, position: usize) -> bool {
+        let Some(model) = request.model else { return false };
+        let typical = self.plan.tiers[tier.index()].typical;
+        let tiers = &self.plan.models[model.index()];
+        let suits = |later: usize| request.suited >> later & 1 == 1;
+        (position + 1..tiers.len()).any(|later| suits(later) && self.plan.tiers[tiers[later].index()].typical > typical)
+    }
+
+    fn scales(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize, from: Timestamp) -> Scales {
+        let starved = self.is_starved(now, tier);
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let health = &self.nodes[node as usize].health;
+        let failure = health.failure(now, &self.plan.settings.knobs);
+        // What an attempt delays: its own wait, and a failure's time as often as it fails.
+        let delay = from.since(now) + health.failure_delay().mul_f64(failure);
+        let next = request.model.and_then(|model| self.plan.models[model.index()].get(position + 1).copied());
+        Scales {
+            failure,
+            quota: if starved { starved_price(health.failure_in_health()) } else { 0.0 },
+            delay,
+            dearth: next.map_or(0.0, |next| self.dearth(request, next)),
+        }
+    }
+
+    /// How dear the money of `tier` is to this request: those who give way first feel a shortage first.
+    fn dearth(&self, request: &Request, tier: TierId) -> f64 {
+        let lambda = self.tiers[self.plan.tiers[tier.index()].owner as usize].purse.lambda();
+        match request.priority {
+            Priority::Low => 2.0 * lambda,
+            Priority::Normal => lambda,
+            Priority::High => 0.0,
+        }
+    }
+
+    /// Whether a single probe of a model that is not worth its quota may go now.
+    fn probe_is_due(&self, now: Timestamp, tier: TierId, request: &Request) -> bool {
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        self.nodes[node as usize].health.probing.due(now, &self.plan.settings.knobs) <= now
+    }
+
+    /// Whether the tier's day quota falls short of the forecast demand until the reset.
+    fn is_starved(&mut self, now: Timestamp, tier: TierId) -> bool {
+        let plan = &self.plan.tiers[tier.index()];
+        let (owner, node) = (plan.owner as usize, plan.node as usize);
+        if now < self.tiers[owner].starved_until {
+            return self.tiers[owner].starved;
+        }
+        let knobs = &self.plan.settings.knobs;
+        let (day, count_errors) = (self.calendar.day(), self.nodes[node].charging.counts(knobs.rate_charge_errors));
+        let mut left = Some(0u64);
+        for quota in &plan.quotas {
+            let quota = &self.quotas[*quota as usize];
+            let remaining = match (quota.rpd(knobs.rate_margin), quota.cooldown.active(now)) {
+                (_, Some((_, Cause::RateDay | Cause::Dead, _))) => Some(0),
+                (rpd, _) => rpd.map(|limit| u64::from(limit.saturating_sub(quota.used_today(count_errors, day)))),
+            };
+            left = left.zip(remaining).map(|(left, remaining)| left + remaining);
+        }
+        let until_reset = self.calendar.ends().since(now).as_secs_f64();
+        let state = &mut self.tiers[owner];
+        let demand = state.demand.per_second(now) * until_reset;
+        state.starved = left.is_some_and(|left| left as f64 <= knobs.quota_reserve * demand);
+        state.starved_until = now + STARVED_FOR;
+        state.starved
+    }
+
+    /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.
+    pub(super) fn latest_start(&mut self, now: Timestamp, request: &Request, tier: TierId) -> Timestamp {
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let knobs = &self.plan.settings.knobs;
+        let latency = self.nodes[node as usize].latency(request.stream);
+        let latest = latest_start(request.arrived, request.deadline, latency, request.endpoint, knobs);
+        latest.max(now + knobs.retry_backoff_max).min(request.deadline)
+    }
+
+    /// What a tier can do for a request.
+    pub(super) fn offer(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize) -> Offer {
+        if let Some(offer) = self.ordered_off(now, request, tier).or_else(|| self.unaffordable(request, tier)) {
+            return offer;
+        }
+        if request.suited >> position & 1 == 0 {
+            return Offer::Never(Cause::ContextWindow);
+        }
+        let plan = &self.plan.tiers[tier.index()];
+        let (node, provider) = ((plan.node + endpoint_offset(request.endpoint)) as usize, plan.provider as usize);
+        let knobs = &self.plan.settings.knobs;
+        let mut probes = Probes::default();
+        if request.tried >> position & 1 == 1 {
+            let until = self.nodes[node].retries.allows_at(now, knobs);
+            if until > now {
+                return Offer::Later { until, cause: Cause::RetryBudget, own: true };
+            }
+        }
+        match self.providers[provider].gate(now, knobs.probe_concurrent) {
+            Gate::Open => {}
+            Gate::Probe => probes.provider = true,
+            Gate::Closed(until, cause) => return later(until, cause),
+        }
+        if self.nodes[node].health.is_degraded() {
+            let nominal = self.nominal(now, tier);
+            let health = &mut self.nodes[node].health;
+            let knobs = &self.plan.settings.knobs;
+            let mut until = health.throttled_until(now, nominal, knobs);
+            if until == Timestamp::MAX {
+                until = health.probing.due(now, knobs);
+                probes.node = true;
+            }
+            if until > now {
+                return later(until, Cause::Overload);
+            }
+        }
+        self.scan(now, request, tier, probes)
+    }
+
+    /// An operator's order that forbids the tier.
+    fn ordered_off(&self, now: Timestamp, request: &Request, tier: TierId) -> Option<Offer> {
+        if now >= self.orders_until {
+            return None;
+        }
+        let state = |tier: TierId| &self.tiers[self.plan.tiers[tier.index()].owner as usize];
+        let paid = !self.plan.settings.tiers[tier.index()].price.is_free();
+        let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
+        let pinned = tiers.iter().map(|tier| state(*tier).pinned).max().filter(|_| state(tier).pinned <= now);
+        let until =
+            [state(tier).skipped, pinned.unwrap_or_default(), if paid { self.paid_stopped } else { Timestamp::ZERO }]
+                .into_iter()
+                .max()
+                .filter(|until| *until > now)?;
+        Some(later(until, Cause::Operator))
+    }
+
+    /// A budget of the tier or the client that the worst case does not fit into.
+    fn unaffordable(&self, request: &Request, tier: TierId) -> Option<Offer> {
+        let worst = worst_case(&self.plan.settings.tiers[tier.index()], request.tokens);
+        if worst == Usd::ZERO {
+            return None;
+        }
+        let (day, until) = (self.calendar.day(), self.calendar.ends());
+        let purses = [
+            (&self.tiers[self.plan.tiers[tier.index()].owner as usize].purse, Cause::Budget, false),
+            (&self.clients[request.client as usize].purse, Cause::ClientBudget, true),
+        ];
+        let (purse, cause, own) = purses.into_iter().find(|(purse, ..)| !purse.fits(worst, day))?;
+        Some(if purse.could_fit(worst, day) { Offer::Later { until, cause, own } } else { Offer::Never(cause) })
+    }
+
+    /// The tier's capacity in attempts per second; where no limit is known, its demand.
+    fn nominal(&mut self, now: Timestamp, tier: TierId) -> f64 {
+        let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+        match state.nominal_rpm {
+            Some(rpm) => f64::from(rpm) / 60.0,
+            None => {
+                state.demand.per_second(now).max(1.0 / self.plan.settings.knobs.probe_interval.as_secs_f64().max(0.1))
+            }
+        }
+    }
+
+    /// How the router reads limits at `now`.
+    pub(super) fn rules(&self) -> Rules {
+        let knobs = &self.plan.settings.knobs;
+        Rules {
+            window: Duration::from_secs(60) + knobs.rate_window_guard,
+            margin: knobs.rate_margin,
+            day: self.calendar.day(),
+            day_ends: self.calendar.ends(),
+        }
+    }
+
+    /// Looks at every deployment of a tier and picks the best.
+    fn scan(&mut self, now: Timestamp, request: &Request, tier: TierId, probes: Probes) -> Offer {
+        let rules = self.rules();
+        let offset = endpoint_offset(request.endpoint);
+        let plan = &self.plan.tiers[tier.index()];
+        let node = plan.node + offset;
+        let settings = &*self.plan.settings;
+        let knobs = &settings.knobs;
+        let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
+        let learns = knobs.rate_charge_errors == ChargeErrors::Learn;
+        let (members, cursor) = (plan.deployments.len() as u32, self.tiers[plan.owner as usize].cursor);
+        let decision = draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts));
+        let (mut best, mut first) = (None, (Timestamp::MAX, Cause::Dead));
+        let (mut open, mut soft) = (0u32, None::<(Timestamp, Pick)>);
+        let mut soft_count = 0u32;
+        for (index, deployment) in plan.deployments.iter().enumerate() {
+            let (place, spec) = (self.plan.places[deployment.index()], settings.deployments[deployment.index()]);
+            if best.is_some_and(|best: Best| best.rank == Rank::Usual && best.order < spec.order) {
+                break;
+            }
+            let mut pick = Pick { deployment: *deployment, probes, panic: None, contested: false };
+            let key = &self.keys[place.key as usize];
+            if key.drained > now {
+                first = first.min((key.drained, Cause::Operator));
+                continue;
+            }
+            let quota = &mut self.quotas[(place.quota + offset) as usize];
+            match quota.cooldown.gate(now, knobs.probe_concurrent) {
+                Gate::Open => {}
+                Gate::Probe => pick.probes.quota = true,
+                Gate::Closed(until, cause) => {
+                    first = first.min((until, cause));
+                    continue;
+                }
+            }
+            let room = quota.room(now, request.tokens.input.get(), count_errors, &rules);
+            match key.cooldown.gate(now, knobs.probe_concurrent) {
+                Gate::Open => {}
+                Gate::Probe => pick.probes.key = true,
+                Gate::Closed(until, cause) => {
+                    if key.cooldown.is_soft() {
+                        soft_count += 1;
+                        if matches!(room, Room::Free { .. }) && soft.is_none_or(|(earliest, _)| until < earliest) {
+                            soft = Some((until, pick));
+                        }
+                    }
+                    first = first.min((until, cause));
+                    continue;
+                }
+            }
+            open += 1;
+            let (headroom, tokens, rank) = match room {
+                Room::Free { headroom, tokens } if request.failures.key == Some(place.key) => {
+                    (headroom, tokens, Rank::SameKey)
+                }
+                Room::Free { headroom, tokens } => (headroom, tokens, Rank::Usual),
+                Room::Full { contested: true, .. } if learns && quota.next_learning <= now && !pick.probes.any() => {
+                    pick.probes.charging = true;
+                    (0.0, 0, Rank::Learning)
+                }
+                Room::Full { until, cause, .. } => {
+                    first = first.min((until, cause));
+                    continue;
+                }
+            };
+            pick.contested = learns && (rank == Rank::Learning || (!count_errors && quota.is_contested(&rules)));
+            let site = &self.sites[place.site as usize];
+            let bits = select::bits(decision, deployment.get());
+            let candidate = Candidate {
+                headroom,
+                weight: spec.weight,
+                in_flight: site.in_flight,
+                latency: site.latency.as_secs_f64(),
+                tokens,
+                turn: (index as u32 + members - cursor.min(members)) % members.max(1),
+                bits,
+            };
+            let found = Best { pick, rank, order: spec.order, score: candidate.score(knobs.select_strategy), bits };
+            if best.is_none_or(|best: Best| found.beats(&best)) {
+                best = Some(found);
+            }
+        }
+        let panic = soft.filter(|_| best.is_none_or(|best| best.rank > Rank::SameKey)).and_then(|(_, pick)| {
+            let share = f64::from(open) / f64::from(open + soft_count);
+            (share < knobs.panic_fraction).then_some(Pick { panic: Some((share * 1e6) as u32), ..pick })
+        });
+        let back_until =
+            if request.failures.node == Some(node) { request.failures.back_until } else { Timestamp::ZERO };
+        match best.map(|best| best.pick).or(panic) {
+            Some(pick) => Offer::Ready(pick, back_until.max(now)),
+            None => later(first.0, first.1),
+        }
+    }
+}
+
+impl Best {
+    fn beats(&self, other: &Self) -> bool {
+        if self.rank != other.rank {
+            return self.rank < other.rank;
+        }
+        self.score > other.score || (self.score == other.score && self.bits > other.bits)
+    }
+}
+
+impl Prospects {
+    fn add(&mut self, until: Timestamp, own: bool, latest: Timestamp, tier: TierId, cause: Cause) {
+        if until > latest {
+            return;
+        }
+        if self.first.is_none_or(|(earliest, ..)| until < earliest) {
+            self.first = Some((until, tier, cause));
+        }
+        let slot = if own { &mut self.own } else { &mut self.shared };
+        *slot = (*slot).min(until);
+        self.latest = self.latest.max(latest);
+    }
+
+    fn decision(&self) -> Decision {
+        let Some((_, tier, cause)) = self.first else { return Decision::GiveUp };
+        let opens = (self.shared < Timestamp::MAX).then_some(self.shared);
+        Decision::Wait { review: self.own.min(self.latest), opens, tier, cause }
+    }
+}
+
+/// Something that others wait for too; what never comes back is no offer.
+fn later(until: Timestamp, cause: Cause) -> Offer {
+    if until == Timestamp::MAX { Offer::Never(cause) } else { Offer::Later { until, cause, own: false } }
+}

@@ -1,0 +1,588 @@
+//! How an attempt goes on and ends: what it says about key, model and quota, and what its request does next.
+
+use super::classify::{Held, Next, Quota, Rest, Ruling, classify};
+use super::cooldown::{Cooldown, Sentence, growing};
+use super::draw::{draw, unit};
+use super::facts::{Ending, Transport};
+use super::input::{Finished, Scope};
+use super::latency::Prior;
+use super::observer::{Note, Observer, Provenance};
+use super::output::{Cause, Outcome, Verdict};
+use super::plan::endpoint_offset;
+use super::retry::back_off;
+use super::router::{Router, STREAM_BACK_OFF, STREAM_COOLDOWN, Scene};
+use super::slab::Handle;
+use super::state::{Attempt, Fault, Request, Stage, infer_fault};
+use super::time::{Duration, Timestamp};
+use super::units::Usd;
+use super::window::Charge;
+
+/// Longest rest that grows from repeats of a 429 without details.
+const UNKNOWN_RATE_MAX: Duration = Duration::from_secs(300);
+/// What is rested when a minute quota is named and nothing tells how long.
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Router {
+    /// The provider accepted the attempt.
+    pub(super) fn first_byte<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
+        let now = scene.now;
+        let Some(attempt) = self.attempts.get_mut(handle) else { return };
+        if attempt.first_byte {
+            return;
+        }
+        attempt.first_byte = true;
+        let attempt = *attempt;
+        self.accept(scene, now, handle);
+        if !attempt.stream {
+            return;
+        }
+        self.learn_latency(&attempt, true, now, false);
+        let Some(request) = attempt.request else { return };
+        if self.requests.get(request).is_some_and(|request| request.stage == Stage::Running(handle)) {
+            self.relay(request, handle);
+        }
+    }
+
+    /// Counts an attempt as accepted at `at`, once.
+    pub(super) fn accept<O: Observer>(&mut self, scene: &mut Scene<'_, O>, at: Timestamp, handle: Handle) {
+        let Some(attempt) = self.attempts.get_mut(handle) else { return };
+        if attempt.accepted.is_some() {
+            return;
+        }
+        attempt.accepted = Some(at);
+        let probes_node = std::mem::take(&mut attempt.probes.node);
+        let node_index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        let health = &mut self.nodes[node_index as usize].health;
+        health.accept(at, &self.plan.settings.knobs);
+        if probes_node {
+            health.probing.accepted(at);
+        }
+        self.review_health(scene, node_index);
+    }
+
+    /// Applies the trip rule to a model, and tells what changed.
+    fn review_health<O: Observer>(&mut self, scene: &mut Scene<'_, O>, node: u32) {
+        let knobs = &self.plan.settings.knobs;
+        let health = &mut self.nodes[node as usize].health;
+        let Some(degraded) = health.review(scene.now, knobs) else { return };
+        let failure_ppm = (health.failure(scene.now, knobs) * 1e6) as u32;
+        if let Some(upstream) = self.plan.upstream(node) {
+            scene.tell(|| Note::Degraded { upstream, degraded, failure_ppm });
+        }
+        self.waiting.stir();
+    }
+
+    /// An attempt is over.
+    pub(super) fn finish<O: Observer>(&mut self, scene: &mut Scene<'_, O>, finished: Finished) {
+        let handle = Handle::unpack(finished.attempt.get());
+        let Some(attempt) = self.attempts.remove(handle) else { return };
+        let ruling = classify(finished.ending, &finished.facts, self.plan.settings.knobs.scope_overload);
+        let abandoned = finished.ending == Ending::Transport(Transport::Abandoned);
+        let answered = ruling.next == Next::Done;
+        self.sites[attempt.place.site as usize].in_flight -= 1;
+        self.nodes[(attempt.place.node + endpoint_offset(attempt.endpoint)) as usize].in_flight -= 1;
+
+        self.settle_quota(&attempt, &finished, &ruling);
+        let cost = self.settle_money(scene.now, &attempt, &finished, &ruling);
+        let scope = self.hold_to_account(scene, &attempt, &finished, &ruling, abandoned);
+        if answered || abandoned || ruling.class == Cause::StreamCut || is_timeout(finished.ending) {
+            self.learn_latency(&attempt, answered, scene.now, true);
+        }
+        scene.tell(|| Note::Classified {
+            request: attempt.id,
+            attempt: finished.attempt,
+            deployment: attempt.deployment,
+            class: ruling.class,
+            scope,
+        });
+
+        let Some(owner) = attempt.request else { return };
+        let Some(request) = self.requests.get_mut(owner) else { return };
+        request.spend += cost;
+        match request.stage {
+            Stage::Running(current) if current == handle => {
+                self.go_on(scene, owner, handle, &attempt, &finished, &ruling)
+            }
+            Stage::Relayed(current) if current == handle => {
+                let verdict =
+                    if answered { Verdict::new(Outcome::Answered, 200) } else { Verdict::new(Outcome::Cut, 200) };
+                self.close(owner, verdict);
+            }
+            Stage::Running(_) | Stage::Relayed(_) | Stage::Deciding | Stage::Parked | Stage::Waiting(_) => {}
+        }
+    }
+
+    /// What a request does after an attempt that its client has not seen.
+    fn go_on<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        owner: Handle,
+        handle: Handle,
+        attempt: &Attempt,
+        finished: &Finished,
+        ruling: &Ruling,
+    ) {
+        match ruling.next {
+            Next::Done => {
+                self.relay(owner, handle);
+                self.close(owner, Verdict::new(Outcome::Answered, 200));
+            }
+            Next::Return => self.pass_on(owner, handle, finished),
+            Next::Elsewhere => {
+                if self.take_elsewhere(owner, ruling.class) {
+                    self.advance(scene, owner, 0);
+                } else {
+                    self.pass_on(owner, handle, finished);
+                }
+            }
+            Next::BackOff | Next::OtherKey | Next::OtherKeyFree => {
+                if self.may_retry(scene, owner, attempt, ruling) {
+                    self.advance(scene, owner, 0);
+                } else {
+                    self.fail(scene, owner);
+                }
+            }
+        }
+    }
+
+    /// The provider's verdict on the request itself goes to the client as it is.
+    fn pass_on(&mut self, owner: Handle, handle: Handle, finished: &Finished) {
+        let status = match (finished.facts.inner_status, finished.ending) {
+            (Some(status), _) | (None, Ending::Status(status)) => status,
+            (None, Ending::Transport(_)) => 502,
+        };
+        self.relay(owner, handle);
+        self.close(owner, Verdict::new(Outcome::Failed, status));
+    }
+
+    /// Leaves the tiers of the model that do not take this request, then the model itself.
+    fn take_elsewhere(&mut self, owner: Handle, class: Cause) -> bool {
+        let Some(&request) = self.requests.get(owner) else { return false };
+        let mut moved = Request { stage: Stage::Deciding, ..request };
+        if class == Cause::ContextWindow {
+            // The longest prompt was a guess until now; every tier that this was said of is out.
+            moved.suited &= !moved.tried;
+        }
+        let goes_on = (class == Cause::ContextWindow && moved.suited != 0) || self.fall_back(&mut moved, class);
+        if let (true, Some(request)) = (goes_on, self.requests.get_mut(owner)) {
+            *request = moved;
+        }
+        goes_on
+    }
+
+    /// Notes a failure with its request, and whether it may try again.
+    fn may_retry<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        owner: Handle,
+        attempt: &Attempt,
+        ruling: &Ruling,
+    ) -> bool {
+        let settings = &self.plan.settings;
+        let Some(request) = self.requests.get_mut(owner) else { return false };
+        request.stage = Stage::Deciding;
+        request.since = scene.now;
+        let node = attempt.place.node + endpoint_offset(attempt.endpoint);
+        let failures = &mut request.failures;
+        failures.last = Some(ruling.class);
+        failures.key = Some(attempt.place.key);
+        let retries = &settings.retries;
+        let (count, most) = match ruling.class {
+            Cause::Overload => (&mut failures.overload, retries.overload),
+            Cause::RateMinute | Cause::TokensMinute | Cause::RateDay | Cause::RateUnknown | Cause::Address => {
+                (&mut failures.rate, retries.rate)
+            }
+            Cause::Auth | Cause::Dead | Cause::NotFound => (&mut failures.auth, retries.auth),
+            // The rest broke on the way, or are verdicts that are never retried.
+            Cause::Server
+            | Cause::StreamCut
+            | Cause::None
+            | Cause::Request
+            | Cause::Budget
+            | Cause::ClientRate
+            | Cause::ClientBudget
+            | Cause::ClientModel
+            | Cause::RetryBudget
+            | Cause::Attempts
+            | Cause::Operator
+            | Cause::ContextWindow
+            | Cause::ContentBlocked
+            | Cause::Deadline => (&mut failures.server, retries.server),
+        };
+        *count = count.saturating_add(1);
+        let class_spent = most.is_some_and(|most| *count > most);
+        if ruling.next != Next::OtherKeyFree {
+            failures.charged = failures.charged.saturating_add(1);
+        }
+        if ruling.next == Next::BackOff {
+            failures.in_row = if failures.node == Some(node) { failures.in_row.saturating_add(1) } else { 1 };
+            failures.node = Some(node);
+            let bits = draw(settings.seed, STREAM_BACK_OFF, request.id.get(), u64::from(request.attempts));
+            let delay = back_off(failures.in_row, unit(bits), &settings.knobs);
+            failures.back_until = scene.now + delay;
+            let (id, until) = (request.id, failures.back_until);
+            scene.tell(|| Note::BackedOff { request: id, until, delay });
+        }
+        !class_spent && u32::from(request.failures.charged) < settings.knobs.retry_max_attempts
+    }
+
+    /// All tries are used up.
+    fn fail<O: Observer>(&mut self, scene: &mut Scene<'_, O>, owner: Handle) {
+        let Some(&request) = self.requests.get(owner) else { return };
+        let (causes, retry_after) = self.causes(scene.now, &request);
+        self.close(owner, Verdict { causes, retry_after, ..Verdict::new(Outcome::Failed, 503) });
+    }
+
+    fn settle_quota(&mut self, attempt: &Attempt, finished: &Finished, ruling: &Ruling) {
+        let charge = match ruling.quota {
+            Quota::Charged => Charge::Charged,
+            Quota::Refunded => Charge::Void,
+            Quota::AsErrors => Charge::Errored,
+        };
+        let offset = endpoint_offset(attempt.endpoint);
+        let tokens = finished.usage.map(|usage| usage.input.get());
+        self.quotas[(attempt.place.quota + offset) as usize].settle(attempt.quota, tokens, charge);
+        if attempt.quota.contested {
+            let charging = &mut self.nodes[(attempt.place.node + offset) as usize].charging;
+            match ruling.class {
+                Cause::None if ruling.next == Next::Done => charging.vote(true),
+                Cause::RateMinute | Cause::RateDay => charging.vote(false),
+                // Anything else came from elsewhere than the quota.
+                Cause::None
+                | Cause::TokensMinute
+                | Cause::RateUnknown
+                | Cause::Overload
+                | Cause::Server
+                | Cause::Auth
+                | Cause::Dead
+                | Cause::NotFound
+                | Cause::Request
+                | Cause::StreamCut
+                | Cause::Budget
+                | Cause::ClientRate
+                | Cause::ClientBudget
+                | Cause::ClientModel
+                | Cause::RetryBudget
+                | Cause::Attempts
+                | Cause::Operator
+                | Cause::ContextWindow
+                | Cause::ContentBlocked
+                | Cause::Address
+                | Cause::Deadline => {}
+            }
+        }
+        if charge != Charge::Charged {
+            // Room has come back before its time.
+            self.waiting.stir();
+        }
+    }
+
+    /// Turns the reservation into what the attempt cost. A call that may have run and does not say what it used costs
+    /// what was reserved for its tokens; an answer that was not complete does not cost the price of an answer.
+    fn settle_money(&mut self, now: Timestamp, attempt: &Attempt, finished: &Finished, ruling: &Ruling) -> Usd {
+        if attempt.reserved == Usd::ZERO {
+            return Usd::ZERO;
+        }
+        let answered = ruling.next == Next::Done;
+        let cost = match (finished.usage, finished.ending) {
+            (Some(usage), _) => attempt.price.cost(usage, answered),
+            (None, Ending::Status(_)) if !answered => Usd::ZERO,
+            (None, Ending::Transport(Transport::Connect)) => Usd::ZERO,
+            (None, Ending::Status(_) | Ending::Transport(_)) if answered => attempt.reserved,
+            (None, Ending::Status(_) | Ending::Transport(_)) => attempt.reserved - attempt.price.answer,
+        };
+        let (day, ends) = (self.calendar.day(), self.calendar.ends());
+        self.tiers[attempt.tier as usize].purse.settle(now, attempt.reserved, cost, day, ends);
+        self.clients[attempt.client as usize].purse.settle(now, attempt.reserved, cost, day, ends);
+        self.waiting.stir();
+        cost
+    }
+
+    fn learn_latency(&mut self, attempt: &Attempt, ended: bool, now: Timestamp, at_end: bool) {
+        // Of a stream the deadline governs the first byte only, and that was learnt when it came.
+        if at_end && attempt.stream && attempt.first_byte {
+            return;
+        }
+        let prior = Prior::of(attempt.endpoint, &self.plan.settings.knobs);
+        let index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        let node = &mut self.nodes[index as usize];
+        let running = node.in_flight as usize;
+        let after = now.since(attempt.dispatched);
+        let latency = node.latency(attempt.stream);
+        if ended {
+            latency.ended(after, prior);
+        } else {
+            latency.censored(after, prior);
+        }
+        if latency.is_stale(running) {
+            let same = |other: &&Attempt| {
+                other.place.node + endpoint_offset(other.endpoint) == index
+                    && other.stream == attempt.stream
+                    && !(other.stream && other.first_byte)
+            };
+            let others = self.attempts.iter().map(|(_, other)| other);
+            latency.refresh(others.filter(same).map(|other| now.since(other.dispatched)));
+        }
+    }
+
+    /// Holds a failure against whoever is at fault: health, cooldown, probes; a success clears what it contradicts.
+    /// Gives the scope for the story.
+    fn hold_to_account<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        attempt: &Attempt,
+        finished: &Finished,
+        ruling: &Ruling,
+        abandoned: bool,
+    ) -> Option<Scope> {
+        let now = scene.now;
+        let says_nothing = abandoned || matches!(ruling.next, Next::Return | Next::Elsewhere);
+        if says_nothing {
+            self.return_probes(attempt);
+            return None;
+        }
+        if ruling.next == Next::Done {
+            self.credit(scene, attempt);
+            return None;
+        }
+        self.fail_probes(now, attempt);
+        let (held, blame) = self.place_blame(now, attempt, ruling);
+        let node_index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        if blame > 0.0 {
+            let knobs = &self.plan.settings.knobs;
+            let health = &mut self.nodes[node_index as usize].health;
+            if let Some(accepted) = attempt.accepted {
+                health.retract(now, accepted, knobs);
+            }
+            health.failed(now, blame, now.since(attempt.dispatched), knobs);
+            self.review_health(scene, node_index);
+        }
+        let scope = self.scope_of(held, attempt);
+        if finished.facts.violations.any() {
+            self.learn_limits(scene, attempt, finished);
+        }
+        if let Some(sentence) = self.sentence(now, attempt, ruling, held) {
+            self.impose(scene, attempt, held, scope, sentence, ruling.alert);
+        }
+        scope
+    }
+
+    /// Whom the failure is held against in the end, and how much of it against the model.
+    fn place_blame(&mut self, now: Timestamp, attempt: &Attempt, ruling: &Ruling) -> (Held, f64) {
+        let site_index = attempt.place.site as usize;
+        if matches!(ruling.scope, Held::Inferred | Held::Key | Held::Model) {
+            self.sites[site_index].failed(now);
+        }
+        if ruling.scope != Held::Inferred {
+            return (ruling.scope, ruling.blame);
+        }
+        let node = attempt.place.node;
+        let sites =
+            self.plan.places.iter().filter(|place| place.node == node).map(|place| &self.sites[place.site as usize]);
+        match infer_fault(now, &self.sites[site_index], sites, &self.plan.settings.knobs) {
+            Fault::Model => (Held::Model, 1.0),
+            Fault::Key => (Held::Key, 0.0),
+            Fault::Unclear => (Held::Nothing, 0.5),
+        }
+    }
+
+    /// A good answer: it closes what it probed, and the next failure there is a first one again.
+    fn credit<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt) {
+        let now = scene.now;
+        let Attempt { place, endpoint, probes, .. } = *attempt;
+        let node_index = place.node + endpoint_offset(endpoint);
+        if attempt.accepted.is_none() {
+            let health = &mut self.nodes[node_index as usize].health;
+            health.accept(now, &self.plan.settings.knobs);
+            if probes.node {
+                health.probing.accepted(now);
+            }
+            self.review_health(scene, node_index);
+        }
+        self.sites[place.site as usize].succeeded(now, now.since(attempt.dispatched));
+        let quota = (place.quota + endpoint_offset(endpoint)) as usize;
+        let cooldowns = [
+            (&mut self.keys[place.key as usize].cooldown, probes.key),
+            (&mut self.quotas[quota].cooldown, probes.quota),
+            (&mut self.providers[place.provider as usize], probes.provider),
+        ];
+        for (cooldown, probed) in cooldowns {
+            if probed {
+                cooldown.clear();
+            } else {
+                cooldown.succeeded(now);
+            }
+        }
+        if !probes.any() {
+            return;
+        }
+        self.waiting.stir();
+        let scopes = [
+            (self.plan.key_scope(place.key), probes.key),
+            (self.plan.quota_scope(&place), probes.quota),
+            (self.plan.provider_scope(place.provider), probes.provider),
+        ];
+        for scope in scopes.into_iter().filter_map(|(scope, probed)| scope.filter(|_| probed)) {
+            scene.tell(|| Note::Cleared { scope });
+        }
+    }
+
+    fn return_probes(&mut self, attempt: &Attempt) {
+        self.each_probe(attempt, Cooldown::probe_returned);
+        if attempt.probes.node {
+            let index = attempt.place.node + endpoint_offset(attempt.endpoint);
+            self.nodes[index as usize].health.probing.returned();
+        }
+    }
+
+    fn fail_probes(&mut self, now: Timestamp, attempt: &Attempt) {
+        self.each_probe(attempt, Cooldown::probe_failed);
+        if attempt.probes.node {
+            let index = attempt.place.node + endpoint_offset(attempt.endpoint);
+            self.nodes[index as usize].health.probing.failed(now, &self.plan.settings.knobs);
+        }
+    }
+
+    fn each_probe(&mut self, attempt: &Attempt, tell: fn(&mut Cooldown)) {
+        let Attempt { place, probes, .. } = attempt;
+        if !probes.any() {
+            return;
+        }
+        if probes.key {
+            tell(&mut self.keys[place.key as usize].cooldown);
+        }
+        if probes.quota {
+            tell(&mut self.quotas[(place.quota + endpoint_offset(attempt.endpoint)) as usize].cooldown);
+        }
+        if probes.provider {
+            tell(&mut self.providers[place.provider as usize]);
+        }
+        self.waiting.stir();
+    }
+
+    fn learn_limits<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt, finished: &Finished) {
+        let scope = self.plan.quota_scope(&attempt.place);
+        let quota = &mut self.quotas[(attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize];
+        let mut learnt = false;
+        quota.learn(&finished.facts.violations, |cause, limit| {
+            learnt = true;
+            if let Some(scope) = scope {
+                scene.tell(|| Note::Learnt { scope, cause, limit });
+            }
+        });
+        if learnt {
+            self.measure_capacity();
+        }
+    }
+
+    /// The cooldown that a ruling asks for.
+    fn sentence(&mut self, now: Timestamp, attempt: &Attempt, ruling: &Ruling, held: Held) -> Option<Sentence> {
+        let rules = self.rules();
+        let knobs = &self.plan.settings.knobs;
+        let quota = (attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize;
+        let streak = match held {
+            Held::Key => self.keys[attempt.place.key as usize].cooldown.next_in_row(),
+            Held::ProjectModel => self.quotas[quota].cooldown.next_in_row(),
+            Held::Provider => self.providers[attempt.place.provider as usize].next_in_row(),
+            Held::Nothing | Held::Model | Held::Inferred => return None,
+        };
+        let seed = self.plan.settings.seed;
+        let chance = unit(draw(seed, STREAM_COOLDOWN, attempt.id.get(), attempt.dispatched.as_nanos()));
+        let inferred = |length: Duration| Sentence {
+            until: now + length,
+            cause: ruling.class,
+            provenance: Provenance::Inferred,
+            half_open: true,
+            early: None,
+        };
+        let told = |until: Timestamp| Sentence {
+            until,
+            cause: ruling.class,
+            provenance: Provenance::Authoritative,
+            half_open: false,
+            early: None,
+        };
+        match ruling.rest {
+            Rest::None => None,
+            Rest::Soft => {
+                let length = growing(knobs.cooldown_base, knobs.cooldown_growth, knobs.cooldown_max, streak, chance);
+                Some(inferred(length))
+            }
+            Rest::Growing(base) => Some(inferred(growing(base, 2.0, UNKNOWN_RATE_MAX, streak, chance))),
+            Rest::Fixed(length) => Some(inferred(length)),
+            // A tenth more, at most a second: all that were told the same delay must not come back together.
+            Rest::Told(length) => {
+                let spread = length.mul_f64(0.1).min(Duration::from_secs(1)).mul_f64(chance);
+                Some(told(now + length + spread))
+            }
+            Rest::Window => {
+                let edge = self.quotas[quota].window_edge(now, &rules);
+                let until = if edge > now { edge } else { now + MINUTE };
+                Some(Sentence { provenance: Provenance::Inferred, ..told(until) })
+            }
+            Rest::Day { at_least, contradicted } => {
+                let until = at_least.map_or(Timestamp::ZERO, |length| now + length).max(rules.day_ends);
+                Some(Sentence { early: contradicted.map(|delay| now + delay), ..told(until) })
+            }
+            Rest::Retired => Some(told(Timestamp::MAX)),
+        }
+    }
+
+    fn impose<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        attempt: &Attempt,
+        held: Held,
+        scope: Option<Scope>,
+        sentence: Sentence,
+        alert: bool,
+    ) {
+        let cooldown = match held {
+            Held::Key => &mut self.keys[attempt.place.key as usize].cooldown,
+            Held::ProjectModel => {
+                &mut self.quotas[(attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize].cooldown
+            }
+            Held::Provider => &mut self.providers[attempt.place.provider as usize],
+            Held::Nothing | Held::Model | Held::Inferred => return,
+        };
+        let rested_before = cooldown.active(scene.now).is_some_and(|(_, cause, _)| cause == sentence.cause);
+        if !cooldown.impose(scene.now, sentence) {
+            return;
+        }
+        let Some(scope) = scope else { return };
+        let Sentence { until, cause, provenance, .. } = sentence;
+        scene.tell(|| Note::Cooled { scope, cause, until, provenance });
+        if alert && !rested_before {
+            scene.tell(|| Note::Alert { scope, cause });
+        }
+    }
+
+    /// What the settings in force call the scope.
+    fn scope_of(&self, held: Held, attempt: &Attempt) -> Option<Scope> {
+        match held {
+            Held::Nothing | Held::Inferred => None,
+            Held::Key => self.plan.key_scope(attempt.place.key),
+            Held::ProjectModel => self.plan.quota_scope(&attempt.place),
+            Held::Model => self.plan.upstream(attempt.place.node).map(Scope::Upstream),
+            Held::Provider => self.plan.provider_scope(attempt.place.provider),
+        }
+    }
+}
+
+/// Whether the call was still running when we stopped listening: its latency is longer than what we saw.
+fn is_timeout(ending: Ending) -> bool {
+    match ending {
+        Ending::Transport(transport) => match transport {
+            Transport::FirstByteTimeout | Transport::TotalTimeout => true,
+            Transport::Connect
+            | Transport::Reset
+            | Transport::ReusedConnection
+            | Transport::IdleTimeout
+            | Transport::Cut
+            | Transport::ErrorEvent
+            | Transport::Malformed
+            | Transport::Abandoned => false,
+        },
+        Ending::Status(_) => false,
+    }
+}

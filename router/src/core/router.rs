@@ -1,0 +1,659 @@
+//! Our router: the state machine behind [`Route`], and the order in which things happen inside one input.
+//!
+//! First what time alone has done: deadlines close their requests before anything else, days roll over, calls that
+//! survived count as accepted, waiters whose capacity came free start, requests that wanted to be asked again are. Then
+//! the input itself. Then the waiting list once more, for what the input has freed. What to do is decided in `decide`,
+//! what an attempt's end means in `finish`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::worst_case;
+use super::calendar::Calendar;
+use super::cooldown::Cooldown;
+use super::decide::{Decision, Pick};
+use super::ids::{AttemptId, RequestId, TierId};
+use super::input::{Arrived, Endpoint, Input};
+use super::observer::{Note, Observer};
+use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
+use super::plan::{Plan, Register, endpoint_offset};
+use super::quota::Quota;
+use super::route::{RestoreError, Route};
+use super::settings::{Limits, Settings, Timeouts};
+use super::slab::{Handle, Slab};
+use super::state::{Attempt, ClientState, Failures, KeyState, Node, Request, Site, Stage, TierState};
+use super::time::{Duration, Timestamp};
+use super::timers::Timers;
+use super::units::Usd;
+use super::waiting::{Waiter, Waiting};
+
+/// Which policy this is, and its version. It changes with every change of decisions.
+const POLICY: &str = "stormproof/1";
+
+/// Streams of the router's own draws.
+pub(super) const STREAM_TIES: u64 = 0x5350_0001;
+pub(super) const STREAM_BACK_OFF: u64 = 0x5350_0002;
+pub(super) const STREAM_COOLDOWN: u64 = 0x5350_0003;
+
+/// A client's rate is counted over a minute without a guard: it is our own clock that counts.
+const CLIENT_WINDOW: Duration = Duration::from_secs(60);
+
+/// The router for pools of keys. Drive it through [`Route`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Router {
+    pub(super) now: Timestamp,
+    /// Grows with each change of settings: ids of older settings mean nothing under newer ones.
+    pub(super) epoch: u32,
+    pub(super) register: Register,
+    pub(super) plan: Plan,
+    pub(super) calendar: Calendar,
+
+    pub(super) requests: Slab<Request>,
+    pub(super) attempts: Slab<Attempt>,
+    /// Requests by id; ids only grow, so this is sorted.
+    by_id: VecDeque<(RequestId, Handle)>,
+    last_request: RequestId,
+    pub(super) waiting: Waiting,
+
+    /// Fires when a request's deadline comes.
+    deadlines: Timers<Handle>,
+    /// Fires when a waiting request is to be asked again: its back-off, patience or latest start is over.
+    reviews: Timers<(Handle, u32)>,
+    /// Fires when an attempt has lived for `health.accept_after`.
+    acceptances: Timers<Handle>,
+
+    // State of everyone, by the register's indexes.
+    pub(super) providers: Vec<Cooldown>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) keys: Vec<KeyState>,
+    pub(super) quotas: Vec<Quota>,
+    pub(super) sites: Vec<Site>,
+    pub(super) tiers: Vec<TierState>,
+    pub(super) clients: Vec<ClientState>,
+
+    /// An operator stops paid tiers until then.
+    pub(super) paid_stopped: Timestamp,
+    /// No order about tiers lasts longer.
+    pub(super) orders_until: Timestamp,
+
+    outputs: VecDeque<Output>,
+    /// When the driver is to wake us; already over when it need not.
+    armed: Timestamp,
+}
+
+/// One input being handled: its time, and who listens.
+pub(super) struct Scene<'a, O> {
+    pub(super) now: Timestamp,
+    observer: &'a mut O,
+}
+
+impl<O: Observer> Scene<'_, O> {
+    /// Tells a note, if anybody listens.
+    pub(super) fn tell(&mut self, note: impl FnOnce() -> Note) {
+        if O::LISTENS {
+            self.observer.note(self.now, note());
+        }
+    }
+
+    /// Whether anybody listens.
+    pub(super) fn listens(&self) -> bool {
+        O::LISTENS
+    }
+}
+
+impl Route for Router {
+    fn observe<O: Observer>(&mut self, now: Timestamp, input: Input, observer: &mut O) {
+        let now = now.max(self.now);
+        self.now = now;
+        let scene = &mut Scene { now, observer };
+        self.let_time_pass(scene);
+        match input {
+            Input::Configured { settings } => self.configure(scene, settings),
+            Input::Clock { wall } => self.set_clock(scene, wall),
+            Input::Arrived(arrived) => self.arrive(scene, arrived),
+            Input::FirstByte { attempt } => self.first_byte(scene, Handle::unpack(attempt.get())),
+            Input::Finished(finished) => self.finish(scene, finished),
+            Input::Cancelled { request } => self.cancel(request),
+            Input::Operator { action, author: _ } => self.act(scene, action),
+            Input::Woke => {}
+        }
+        self.start_waiters(scene);
+        self.set_alarm();
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        // Writing into memory cannot fail, and every type of the state is serializable.
+        postcard::to_stdvec(&(POLICY, self)).unwrap_or_default()
+    }
+
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        let wrong = |reason: String| RestoreError { policy: POLICY, reason };
+        let (policy, router): (String, Self) = match postcard::from_bytes(snapshot) {
+            Ok(read) => read,
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        if policy == POLICY { Ok(router) } else { Err(wrong(format!("it is one of {policy}"))) }
+    }
+
+    fn state_hash(&self) -> u64 {
+        super::hashing::hash(self)
+    }
+
+    fn policy(&self) -> &'static str {
+        POLICY
+    }
+}
+
+impl Router {
+    /// A router that knows nothing yet: its first input is [`Input::Configured`].
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What time alone has done since the last input.
+    fn let_time_pass<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
+        let now = scene.now;
+        while let Some((_, handle)) = self.deadlines.pop_due(now) {
+            self.expire(scene, handle);
+        }
+        if now >= self.calendar.ends() {
+            self.calendar.advance(now);
+            self.waiting.stir();
+        }
+        while let Some((at, handle)) = self.acceptances.pop_due(now) {
+            self.accept(scene, at, handle);
+        }
+        self.start_waiters(scene);
+        while let Some((_, (handle, ticket))) = self.reviews.pop_due(now) {
+            self.review(scene, handle, ticket);
+        }
+    }
+
+    fn arrive<O: Observer>(&mut self, scene: &mut Scene<'_, O>, arrived: Arrived) {
+        if arrived.request <= self.last_request {
+            return;
+        }
+        self.last_request = arrived.request;
+        let close =
+            |router: &mut Self, verdict| router.outputs.push_back(Output::Close { request: arrived.request, verdict });
+        let (Some(client), true) = (self.plan.client(arrived.client), arrived.model.index() < self.plan.models.len())
+        else {
+            return close(self, Verdict::new(Outcome::Failed, 404));
+        };
+        if arrived.deadline <= scene.now {
+            return close(self, Verdict::new(Outcome::Deadline, 504));
+        }
+        if let Err((verdict, cause)) = self.admit(scene.now, &arrived, client) {
+            scene.tell(|| Note::Limited { client: arrived.client, cause });
+            return close(self, verdict);
+        }
+        let mut request = Request {
+            id: arrived.request,
+            client,
+            model: Some(arrived.model),
+            endpoint: arrived.endpoint,
+            stream: arrived.stream,
+            tokens: arrived.tokens,
+            priority: arrived.priority,
+            arrived: scene.now,
+            deadline: arrived.deadline,
+            stage: Stage::Deciding,
+            ticket: 0,
+            since: scene.now,
+            review: Timestamp::MAX,
+            suited: self.plan.suited(arrived.model, arrived.tokens.input),
+            tried: 0,
+            attempts: 0,
+            failures: Failures::default(),
+            spend: Usd::ZERO,
+        };
+        if request.suited == 0 && !self.fall_back(&mut request, Cause::ContextWindow) {
+            return close(self, Verdict::new(Outcome::Failed, 400));
+        }
+        self.count_demand(scene.now, &request);
+        let handle = self.requests.insert(request);
+        self.by_id.push_back((arrived.request, handle));
+        self.deadlines.arm(arrived.deadline, handle);
+        let ahead = request.kind().map_or(0, |kind| self.waiting.ahead(kind));
+        self.advance(scene, handle, ahead);
+    }
+
+    /// The client's own limits: which models it may ask for, and how often.
+    fn admit(&mut self, now: Timestamp, arrived: &Arrived, owner: u32) -> Result<(), (Verdict, Cause)> {
+        let clients = &self.plan.settings.clients;
+        let Some(client) = clients.get(arrived.client.index()).or_else(|| clients.first()) else { return Ok(()) };
+        if client.models.as_ref().is_some_and(|models| !models.contains(&arrived.model)) {
+            return Err((Verdict::new(Outcome::Refused, 403), Cause::ClientModel));
+        }
+        if client.rpm.is_none() && client.tpm.is_none() {
+            return Ok(());
+        }
+        let window = &mut self.clients[owner as usize].window;
+        window.expire(now, CLIENT_WINDOW);
+        let used = window.used(true);
+        let tokens = arrived.tokens.input.get();
+        let requests_left = client.rpm.map_or(u32::MAX, |limit| limit.saturating_sub(1));
+        let tokens_left = client.tpm.map_or(u64::MAX, |limit| u64::from(limit.saturating_sub(tokens.min(limit))));
+        if client.rpm == Some(0) || used.requests > requests_left || used.tokens > tokens_left {
+            let room = window.room_at(requests_left, tokens_left, true, CLIENT_WINDOW);
+            let retry_after = (client.rpm != Some(0)).then(|| room.since(now));
+            return Err((Verdict { retry_after, ..Verdict::new(Outcome::Refused, 429) }, Cause::ClientRate));
+        }
+        window.push(now, tokens);
+        Ok(())
+    }
+
+    /// Counts a request as demand for the first tier that takes it.
+    fn count_demand(&mut self, now: Timestamp, request: &Request) {
+        let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
+        if let Some(tier) = tiers.get(request.suited.trailing_zeros() as usize) {
+            self.tiers[self.plan.tiers[tier.index()].owner as usize].demand.add(now, 1);
+        }
+    }
+
+    /// Moves a request to the model that its own names for this case; `false` when there is none that takes it.
+    pub(super) fn fall_back(&self, request: &mut Request, cause: Cause) -> bool {
+        let models = &self.plan.settings.models;
+        // Chains are short and the graph check refuses cycles; the bound makes it certain.
+        for _ in 0..models.len() {
+            let Some(model) = request.model.and_then(|model| models.get(model.index())) else { return false };
+            let next = if cause == Cause::ContentBlocked { model.content_fallback } else { model.context_fallback };
+            let Some(next) = next else { return false };
+            (request.model, request.tried) = (Some(next), 0);
+            request.suited = self.plan.suited(next, request.tokens.input);
+            if request.suited != 0 {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Decides on a request that holds no place anywhere, and does what was decided.
+    pub(super) fn advance<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, ahead: u32) {
+        let Some(&request) = self.requests.get(handle) else { return };
+        let decision = self.decide(scene.now, &request, ahead);
+        match decision {
+            Decision::Start { tier, position, pick, why, left } => {
+                self.explain_skips(scene, &request, position);
+                if let Some((from, cause)) = left {
+                    scene.tell(|| Note::Spilled { request: request.id, from, to: tier, cause });
+                }
+                self.dispatch(scene, handle, (tier, position), pick, why);
+            }
+            Decision::Wait { review, opens, tier, cause } => {
+                if opens.is_some() && self.waiting.len() >= self.plan.settings.knobs.queue_capacity as usize {
+                    return self.refuse(scene, handle);
+                }
+                self.explain_skips(scene, &request, usize::MAX);
+                self.wait(scene, handle, review, opens, tier, cause);
+            }
+            Decision::GiveUp => self.refuse(scene, handle),
+        }
+    }
+
+    fn wait<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        handle: Handle,
+        review: Timestamp,
+        opens: Option<Timestamp>,
+        tier: TierId,
+        cause: Cause,
+    ) {
+        let soon = scene.now + Duration::from_nanos(1);
+        let Some(&request) = self.requests.get(handle) else { return };
+        let stage = match (opens, request.kind()) {
+            (Some(opens), Some(kind)) => {
+                let requests = &self.requests;
+                let live = |waiter: &Waiter| waits_under(requests, waiter);
+                let (urgency, ticket) = (request.urgency(), request.ticket);
+                Stage::Waiting(self.waiting.join(kind, urgency, handle, ticket, opens.max(soon), live))
+            }
+            (Some(_) | None, _) => Stage::Parked,
+        };
+        let review = review.max(soon).min(request.deadline);
+        if let Some(request) = self.requests.get_mut(handle) {
+            (request.stage, request.review) = (stage, review);
+        }
+        self.reviews.arm(review, (handle, request.ticket));
+        if scene.listens() {
+            let latest_start = self.latest_start(scene.now, &request, tier);
+            let until = opens.unwrap_or(review);
+            scene.tell(|| Note::Waits { request: request.id, tier, until, latest_start, cause });
+        }
+    }
+
+    /// Takes a request out of whatever it waited in.
+    fn stop_waiting(&mut self, handle: Handle) {
+        let Some(request) = self.requests.get_mut(handle) else { return };
+        request.ticket = request.ticket.wrapping_add(1);
+        if let Stage::Waiting(lane) = std::mem::replace(&mut request.stage, Stage::Deciding) {
+            self.waiting.left(lane);
+        }
+    }
+
+    /// Starts whoever can start, the most urgent first.
+    fn start_waiters<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
+        let soon = scene.now + Duration::from_nanos(1);
+        loop {
+            let requests = &self.requests;
+            let next = self.waiting.most_urgent(scene.now, |waiter| waits_under(requests, waiter));
+            let Some((lane, waiter)) = next else { return };
+            let Some(&request) = self.requests.get(waiter.request) else { return };
+            match self.decide(scene.now, &request, 0) {
+                Decision::Wait { opens: Some(opens), review, .. } => {
+                    self.waiting.close_until(lane, opens.max(soon));
+                    self.review_by(waiter.request, review.max(soon));
+                }
+                Decision::Start { .. } | Decision::Wait { opens: None, .. } | Decision::GiveUp => {
+                    self.stop_waiting(waiter.request);
+                    self.advance(scene, waiter.request, 0);
+                }
+            }
+        }
+    }
+
+    /// Asks a waiting request again because the time came that it had named.
+    fn review<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, ticket: u32) {
+        let Some(&request) = self.requests.get(handle) else { return };
+        if request.ticket != ticket || !request.waits() {
+            return;
+        }
+        if let (Stage::Waiting(_), Decision::Wait { opens: Some(_), review, .. }) =
+            (request.stage, self.decide(scene.now, &request, 0))
+        {
+            // It keeps its place.
+            if let Some(request) = self.requests.get_mut(handle) {
+                request.review = Timestamp::MAX;
+            }
+            return self.review_by(handle, review.max(scene.now + Duration::from_nanos(1)));
+        }
+        self.stop_waiting(handle);
+        self.advance(scene, handle, 0);
+    }
+
+    /// Arms a review no later than `review`.
+    fn review_by(&mut self, handle: Handle, review: Timestamp) {
+        let Some(request) = self.requests.get_mut(handle) else { return };
+        if review < request.review {
+            request.review = review;
+            self.reviews.arm(review, (handle, request.ticket));
+        }
+    }
+
+    fn dispatch<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        handle: Handle,
+        (tier, position): (TierId, usize),
+        pick: Pick,
+        why: Why,
+    ) {
+        let now = scene.now;
+        let rules = self.rules();
+        let Some(request) = self.requests.get_mut(handle) else { return };
+        let place = self.plan.places[pick.deployment.index()];
+        let offset = endpoint_offset(request.endpoint);
+        let (quota_index, node_index) = ((place.quota + offset) as usize, (place.node + offset) as usize);
+        let spec = &self.plan.settings.tiers[tier.index()];
+        let knobs = &self.plan.settings.knobs;
+        let owner = self.plan.tiers[tier.index()].owner;
+        let reserved = worst_case(spec, request.tokens);
+        let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
+
+        self.tiers[owner as usize].purse.reserve(reserved);
+        self.tiers[owner as usize].cursor = self.plan.tiers[tier.index()].after(pick.deployment);
+        self.clients[request.client as usize].purse.reserve(reserved);
+        self.sites[place.site as usize].in_flight += 1;
+        let node = &mut self.nodes[node_index];
+        node.in_flight += 1;
+        node.retries.count(now, request.tried >> position & 1 == 1);
+        if node.health.is_degraded() {
+            node.health.take();
+        }
+        if pick.probes.node {
+            node.health.probing.sent(now, lost, knobs);
+        }
+        if pick.probes.provider {
+            self.providers[place.provider as usize].probe_sent(now, lost);
+        }
+        if pick.probes.key {
+            self.keys[place.key as usize].cooldown.probe_sent(now, lost);
+        }
+        let quota = &mut self.quotas[quota_index];
+        if pick.probes.quota {
+            quota.cooldown.probe_sent(now, lost);
+        }
+        if pick.probes.charging {
+            quota.next_learning = now + Duration::from_secs(3600);
+        }
+        let quota = quota.reserve(now, request.tokens.input.get(), pick.contested, &rules);
+
+        request.attempts = request.attempts.saturating_add(1);
+        request.tried |= 1 << position;
+        let attempt = self.attempts.insert(Attempt {
+            request: Some(handle),
+            id: request.id,
+            place,
+            deployment: pick.deployment,
+            epoch: self.epoch,
+            tier: owner,
+            client: request.client,
+            price: spec.price,
+            endpoint: request.endpoint,
+            stream: request.stream,
+            dispatched: now,
+            reserved,
+            quota,
+            accepted: None,
+            first_byte: false,
+            probes: pick.probes,
+        });
+        request.stage = Stage::Running(attempt);
+        self.acceptances.arm(now + knobs.health_accept_after, attempt);
+        let timeouts = cut_to_deadline(spec.timeouts, request.deadline.since(now), request.stream);
+        self.outputs.push_back(Output::Dispatch(Dispatch {
+            request: request.id,
+            attempt: AttemptId::new(attempt.pack()),
+            deployment: pick.deployment,
+            timeouts,
+            why,
+        }));
+    }
+
+    /// From here the client sees the attempt.
+    pub(super) fn relay(&mut self, handle: Handle, attempt: Handle) {
+        let Some(request) = self.requests.get_mut(handle) else { return };
+        request.stage = Stage::Relayed(attempt);
+        self.outputs.push_back(Output::Relay { request: request.id, attempt: AttemptId::new(attempt.pack()) });
+    }
+
+    /// Gives a request its one outcome and forgets it. An attempt still in flight is abandoned first.
+    pub(super) fn close(&mut self, handle: Handle, mut verdict: Verdict) {
+        self.stop_waiting_for_good(handle);
+        let Some(request) = self.requests.remove(handle) else { return };
+        verdict.attempts = request.attempts;
+        verdict.spend = request.spend;
+        self.outputs.push_back(Output::Close { request: request.id, verdict });
+        while let Some((_, oldest)) = self.by_id.front() {
+            if self.requests.get(*oldest).is_some() {
+                break;
+            }
+            self.by_id.pop_front();
+        }
+    }
+
+    fn stop_waiting_for_good(&mut self, handle: Handle) {
+        let Some(request) = self.requests.get(handle) else { return };
+        match request.stage {
+            Stage::Running(attempt) | Stage::Relayed(attempt) => {
+                if self.attempts.get(attempt).is_some() {
+                    self.outputs.push_back(Output::Abandon { attempt: AttemptId::new(attempt.pack()) });
+                }
+            }
+            Stage::Waiting(lane) => self.waiting.left(lane),
+            Stage::Deciding | Stage::Parked => {}
+        }
+    }
+
+    /// The deadline has come.
+    fn expire<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
+        let Some(&request) = self.requests.get(handle) else { return };
+        if matches!(request.stage, Stage::Relayed(_)) {
+            return;
+        }
+        let mut verdict = Verdict::new(Outcome::Deadline, 504);
+        if request.waits() {
+            let (causes, retry_after) = self.causes(scene.now, &request);
+            (verdict.causes, verdict.retry_after) = (causes, retry_after);
+        }
+        self.close(handle, verdict);
+    }
+
+    /// Turns a request away, with the true time after which a repeat makes sense.
+    fn refuse<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
+        let Some(&request) = self.requests.get(handle) else { return };
+        self.explain_skips(scene, &request, usize::MAX);
+        let (causes, retry_after) = self.causes(scene.now, &request);
+        let is_own = |cause: Cause| matches!(cause, Cause::ClientBudget | Cause::ClientRate);
+        let own_fault = !causes.is_empty() && causes.iter().all(|tier| is_own(tier.cause));
+        let status = if own_fault { 429 } else { 503 };
+        self.close(handle, Verdict { causes, retry_after, ..Verdict::new(Outcome::Refused, status) });
+    }
+
+    fn cancel(&mut self, request: RequestId) {
+        if let Ok(index) = self.by_id.binary_search_by_key(&request, |(id, _)| *id) {
+            let (_, handle) = self.by_id[index];
+            self.close(handle, Verdict::new(Outcome::Cancelled, 0));
+        }
+    }
+
+    fn set_clock<O: Observer>(&mut self, scene: &mut Scene<'_, O>, wall: super::time::WallTime) {
+        self.calendar.set_clock(scene.now, wall);
+        self.calendar.advance(scene.now);
+        self.waiting.stir();
+    }
+
+    /// Takes over new settings. State stays with its owners; requests stay with their models by name.
+    fn configure<O: Observer>(&mut self, scene: &mut Scene<'_, O>, settings: Arc<Settings>) {
+        let old = std::mem::take(&mut self.plan);
+        self.plan = self.register.compile(settings);
+        self.epoch += 1;
+        let population = self.register.population();
+        self.providers.resize_with(population.providers, Cooldown::default);
+        self.nodes.resize_with(population.nodes, Node::default);
+        self.keys.resize_with(population.keys, KeyState::default);
+        self.quotas.resize_with(population.quotas, Quota::default);
+        self.sites.resize_with(population.sites, Site::default);
+        self.tiers.resize_with(population.tiers, TierState::default);
+        self.clients.resize_with(population.clients, ClientState::default);
+        self.calendar.configure(scene.now, &self.plan.settings.resets);
+
+        // A dead key that had left and comes back is a new word of the operator.
+        for key in self.plan.keys.iter().filter(|key| !old.keys.contains(key)) {
+            self.keys[*key as usize].cooldown.revive();
+        }
+        let had = |quota: u32| old.places.iter().any(|place| place.quota == quota);
+        for place in self.plan.places.iter().filter(|place| !had(place.quota)) {
+            self.quotas[place.quota as usize].cooldown.revive();
+        }
+        for (index, tier) in self.plan.tiers.iter().enumerate() {
+            let spec = &self.plan.settings.tiers[index];
+            for &quota in &tier.quotas {
+                self.quotas[quota as usize].configure(spec.limits);
+                for endpoint in [Endpoint::Embed, Endpoint::Count] {
+                    let other = &mut self.quotas[(quota + endpoint_offset(endpoint)) as usize];
+                    other.configure(Limits { learn: true, ..Limits::default() });
+                }
+            }
+            let state = &mut self.tiers[tier.owner as usize];
+            state.purse.configured = spec.budget;
+            state.starved_until = Timestamp::ZERO;
+        }
+        for (client, owner) in self.plan.settings.clients.iter().zip(&self.plan.clients) {
+            self.clients[*owner as usize].purse.configured = client.budget;
+        }
+        self.measure_capacity();
+        self.rehome(scene, &old);
+    }
+
+    /// Adds up the requests per minute of each tier.
+    pub(super) fn measure_capacity(&mut self) {
+        let margin = self.plan.settings.knobs.rate_margin;
+        for tier in &self.plan.tiers {
+            // One project without a known limit makes the sum unknown.
+            self.tiers[tier.owner as usize].nominal_rpm =
+                tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm(margin)).sum();
+        }
+    }
+
+    /// Finds every open request its model under the new settings, and asks all that wait anew.
+    fn rehome<O: Observer>(&mut self, scene: &mut Scene<'_, O>, old: &Plan) {
+        let model_now: Vec<_> =
+            old.settings.models.iter().map(|model| self.plan.settings.model_named(&model.name)).collect();
+        let waiters = self.waiting.drain();
+        let handles: Vec<Handle> = self.requests.iter().map(|(handle, _)| handle).collect();
+        for handle in handles {
+            let Some(request) = self.requests.get_mut(handle) else { continue };
+            request.model = request.model.and_then(|model| model_now.get(model.index()).copied().flatten());
+            request.tried = 0;
+            request.suited = request.model.map_or(0, |model| self.plan.suited(model, request.tokens.input));
+        }
+        for waiter in waiters {
+            let waits = self
+                .requests
+                .get(waiter.request)
+                .is_some_and(|request| request.ticket == waiter.ticket && matches!(request.stage, Stage::Waiting(_)));
+            if waits {
+                // Its lane is gone already.
+                if let Some(request) = self.requests.get_mut(waiter.request) {
+                    request.stage = Stage::Parked;
+                }
+                self.stop_waiting(waiter.request);
+                self.advance(scene, waiter.request, 0);
+            }
+        }
+    }
+
+    /// Tells the driver when to wake us, unless it will do so early enough anyway. An alarm that turns out needless is
+    /// cheaper than moving it with every request that ends before its deadline.
+    fn set_alarm(&mut self) {
+        let requests = &self.requests;
+        let deadline = self
+            .deadlines
+            .next(|handle| requests.get(handle).is_some_and(|request| !matches!(request.stage, Stage::Relayed(_))));
+        let review = self.reviews.next(|(handle, ticket)| {
+            requests.get(handle).is_some_and(|request| request.ticket == ticket && request.waits())
+        });
+        let next = self.waiting.opens();
+        let next = next.min(deadline.unwrap_or(Timestamp::MAX)).min(review.unwrap_or(Timestamp::MAX));
+        if next == Timestamp::MAX || (self.armed > self.now && self.armed <= next) {
+            return;
+        }
+        self.armed = next.max(self.now + Duration::from_nanos(1));
+        self.outputs.push_back(Output::WakeAt(self.armed));
+    }
+}
+
+/// Whether a place in the waiting list is its request's present one.
+fn waits_under(requests: &Slab<Request>, waiter: &Waiter) -> bool {
+    requests
+        .get(waiter.request)
+        .is_some_and(|request| request.ticket == waiter.ticket && matches!(request.stage, Stage::Waiting(_)))
+}
+
+/// No timeout outlives the deadline, but for those of a stream that has begun.
+fn cut_to_deadline(timeouts: Timeouts, left: Duration, stream: bool) -> Timeouts {
+    Timeouts {
+        connect: timeouts.connect.min(left),
+        first_byte: timeouts.first_byte.min(left),
+        idle: timeouts.idle,
+        total: if stream { timeouts.total } else { timeouts.total.min(left) },
+    }
+}

@@ -1,0 +1,286 @@
+//! What the router remembers of everyone: requests, attempts, and the owners of quota, health and money.
+
+use serde::{Deserialize, Serialize};
+
+use super::budget::Purse;
+use super::cooldown::Cooldown;
+use super::health::Health;
+use super::ids::{DeploymentId, ModelId, RequestId};
+use super::input::{Endpoint, TokenEstimate};
+use super::knobs::Knobs;
+use super::latency::Latency;
+use super::output::Cause;
+use super::plan::Place;
+use super::quota::{Charging, Reservation};
+use super::retry::RetryBudget;
+use super::settings::Priority;
+use super::slab::Handle;
+use super::spill::Trailing;
+use super::time::{Duration, Timestamp};
+use super::units::Usd;
+use super::waiting::{Kind, LaneId, Urgency};
+use super::window::Window;
+
+/// A request that has no outcome yet.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    pub(super) id: RequestId,
+    /// Arena index of its client.
+    pub(super) client: u32,
+    /// `None` when new settings do not know its model any more.
+    pub(super) model: Option<ModelId>,
+    pub(super) endpoint: Endpoint,
+    pub(super) stream: bool,
+    pub(super) tokens: TokenEstimate,
+    pub(super) priority: Priority,
+    pub(super) arrived: Timestamp,
+    pub(super) deadline: Timestamp,
+    pub(super) stage: Stage,
+    /// Grows whenever it stops waiting, so that old places and timers find out that they are stale.
+    pub(super) ticket: u32,
+    /// Since when it has wanted to start its next attempt.
+    pub(super) since: Timestamp,
+    /// Its next review, while it waits.
+    pub(super) review: Timestamp,
+    /// The model's tiers that take such a prompt.
+    pub(super) suited: u64,
+    /// The model's tiers that it has been on.
+    pub(super) tried: u64,
+    pub(super) attempts: u16,
+    pub(super) failures: Failures,
+    pub(super) spend: Usd,
+}
+
+/// How a request's attempts have failed.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Failures {
+    /// Those that count against the limits on attempts.
+    pub(super) charged: u16,
+    pub(super) overload: u16,
+    pub(super) server: u16,
+    pub(super) rate: u16,
+    pub(super) auth: u16,
+    /// The node that it last failed on, how often in a row, and until when it leaves it alone.
+    pub(super) node: Option<u32>,
+    pub(super) in_row: u16,
+    pub(super) back_until: Timestamp,
+    /// The key that it last failed on: another is taken if there is one.
+    pub(super) key: Option<u32>,
+    /// Class of the last failure.
+    pub(super) last: Option<Cause>,
+}
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// It is being decided on.
+    Deciding,
+    /// It waits for something of its own: a back-off, a budget.
+    Parked,
+    /// It waits for capacity.
+    Waiting(LaneId),
+    /// An attempt is in flight.
+    Running(Handle),
+    /// The client sees an attempt.
+    Relayed(Handle),
+}
+
+/// An attempt that has not been reported as finished.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    /// `None` when nobody waits for it any more.
+    pub(super) request: Option<Handle>,
+    pub(super) id: RequestId,
+    pub(super) place: Place,
+    /// What the settings call where it went, and which settings.
+    pub(super) deployment: DeploymentId,
+    pub(super) epoch: u32,
+    /// Arena index of the tier whose money it may cost, and its client's.
+    pub(super) tier: u32,
+    pub(super) client: u32,
+    pub(super) price: super::settings::Price,
+    pub(super) endpoint: Endpoint,
+    pub(super) stream: bool,
+    pub(super) dispatched: Timestamp,
+    pub(super) reserved: Usd,
+    pub(super) quota: Reservation,
+    /// When it was counted as accepted.
+    pub(super) accepted: Option<Timestamp>,
+    pub(super) first_byte: bool,
+    /// Which scopes it probes.
+    pub(super) probes: Probes,
+}
+
+/// The scopes whose probe an attempt is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Probes {
+    pub(super) key: bool,
+    pub(super) quota: bool,
+    pub(super) provider: bool,
+    pub(super) node: bool,
+    /// Asks whether failed calls count.
+    pub(super) charging: bool,
+}
+
+/// A credential.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct KeyState {
+    pub(super) cooldown: Cooldown,
+    /// An operator drains it until then.
+    pub(super) drained: Timestamp,
+}
+
+/// A key serving one upstream model.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Site {
+    pub(super) in_flight: u32,
+    /// Moving mean of its answers' latency.
+    pub(super) latency: Duration,
+    pub(super) last_success: Option<Timestamp>,
+    pub(super) last_failure: Option<Timestamp>,
+    pub(super) failed_in_row: u32,
+}
+
+/// One upstream model and kind of call.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct Node {
+    pub(super) health: Health,
+    /// Time to the end of an answer, and to the first byte of a stream.
+    pub(super) whole: Latency,
+    pub(super) first_byte: Latency,
+    pub(super) retries: RetryBudget,
+    pub(super) charging: Charging,
+    pub(super) in_flight: u32,
+}
+
+/// A tier's money, demand and orders.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct TierState {
+    pub(super) purse: Purse,
+    pub(super) skipped: Timestamp,
+    pub(super) pinned: Timestamp,
+    /// Requests that wanted it first.
+    pub(super) demand: Trailing,
+    pub(super) starved: bool,
+    /// When `starved` is worth computing anew.
+    pub(super) starved_until: Timestamp,
+    /// Requests per minute over all its projects, where limited.
+    pub(super) nominal_rpm: Option<u32>,
+    /// The deployment used last, for `round-robin`.
+    pub(super) cursor: u32,
+}
+
+/// A client's money and rate.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct ClientState {
+    pub(super) purse: Purse,
+    pub(super) window: Window,
+}
+
+impl Request {
+    /// What it has in common with others that wait; `None` when its model is gone.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        self.model.map(|model| Kind { model, endpoint: self.endpoint, suited: self.suited })
+    }
+
+    /// How urgent it is.
+    pub(super) fn urgency(&self) -> Urgency {
+        Urgency::new(self.priority, self.deadline, self.id)
+    }
+
+    /// Whether it waits for something.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.stage, Stage::Parked | Stage::Waiting(_))
+    }
+}
+
+impl Node {
+    /// The latency that a deadline governs: of the first byte on a stream, of the whole answer otherwise.
+    pub(super) fn latency(&mut self, stream: bool) -> &mut Latency {
+        if stream { &mut self.first_byte } else { &mut self.whole }
+    }
+}
+
+impl Site {
+    /// A good answer came after so long.
+    pub(super) fn succeeded(&mut self, now: Timestamp, after: Duration) {
+        self.last_success = Some(now);
+        self.failed_in_row = 0;
+        let (mean, new) = (self.latency.as_secs_f64(), after.as_secs_f64());
+        self.latency = if mean > 0.0 { Duration::from_secs_f64(mean + 0.2 * (new - mean)) } else { after };
+    }
+
+    /// A failure that may be the key's.
+    pub(super) fn failed(&mut self, now: Timestamp) {
+        self.last_failure = Some(now);
+        self.failed_in_row = self.failed_in_row.saturating_add(1);
+    }
+}
+
+impl Probes {
+    /// Whether the attempt is a probe of anything.
+    pub(super) fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// Whose doing an ambiguous failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The model's.
+    Model,
+    /// The key's.
+    Key,
+    /// Nobody can tell: half each.
+    Unclear,
+}
+
+/// Infers it from what the other keys of the model saw inside `scope.window`: `sites` are all of them, `failed` the one
+/// whose failure is asked about, already counted.
+pub(super) fn infer_fault<'a>(
+    now: Timestamp,
+    failed: &Site,
+    sites: impl Iterator<Item = &'a Site>,
+    knobs: &Knobs,
+) -> Fault {
+    let recent = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) <= knobs.scope_window);
+    let (mut bad, mut good) = (0u32, 0u32);
+    for site in sites {
+        bad += u32::from(recent(site.last_failure));
+        good += u32::from(recent(site.last_success));
+    }
+    let others_good = good - u32::from(recent(failed.last_success));
+    let seen = f64::from(bad + good).max(1.0);
+    if bad >= knobs.scope_distinct_keys && f64::from(bad) / seen > knobs.trip_ratio {
+        Fault::Model
+    } else if knobs.trip_consecutive > 0 && failed.failed_in_row >= knobs.trip_consecutive && others_good >= 2 {
+        Fault::Key
+    } else {
+        Fault::Unclear
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(failed: bool, succeeded: bool, in_row: u32) -> Site {
+        let at = |yes: bool| yes.then_some(Timestamp::ZERO);
+        Site { last_failure: at(failed), last_success: at(succeeded), failed_in_row: in_row, ..Site::default() }
+    }
+
+    #[test]
+    fn faults_are_told_apart_by_what_the_other_keys_saw() {
+        let knobs = Knobs::default();
+        let now = Timestamp::ZERO + Duration::from_secs(10);
+        let fault = |sites: &[Site]| infer_fault(now, &sites[0], sites.iter(), &knobs);
+        let good = site(false, true, 0);
+        assert_eq!(fault(&[site(true, false, 1), site(true, false, 1), good, good]), Fault::Model);
+        assert_eq!(fault(&[site(true, false, 5), good, good, good]), Fault::Key);
+        assert_eq!(fault(&[site(true, false, 5), good]), Fault::Unclear, "one other key is no evidence");
+        assert_eq!(fault(&[site(true, false, 1), good, good]), Fault::Unclear);
+        let late = Timestamp::ZERO + Duration::from_secs(100);
+        let old = [site(true, false, 5), good, good];
+        assert_eq!(infer_fault(late, &old[0], old.iter(), &knobs), Fault::Unclear, "all that is too long ago");
+    }
+}
