@@ -1,7 +1,7 @@
 //! What a provider says it counted.
 
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
 use crate::core::{Tokens, Usage};
 
@@ -31,42 +31,44 @@ struct Body {
 }
 
 /// `usageMetadata`.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct GeminiCounts {
     /// Cached tokens included.
-    #[serde(alias = "prompt_token_count")]
+    #[serde(alias = "prompt_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) prompt_token_count: Count,
-    #[serde(alias = "cached_content_token_count")]
+    #[serde(alias = "cached_content_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) cached_content_token_count: Count,
-    #[serde(alias = "candidates_token_count")]
+    #[serde(alias = "candidates_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) candidates_token_count: Count,
-    #[serde(alias = "thoughts_token_count")]
+    #[serde(alias = "thoughts_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) thoughts_token_count: Count,
-    #[serde(alias = "tool_use_prompt_token_count")]
+    #[serde(alias = "tool_use_prompt_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) tool_use_prompt_token_count: Count,
-    #[serde(alias = "total_token_count")]
+    #[serde(alias = "total_token_count", skip_serializing_if = "Count::is_none")]
     pub(super) total_token_count: Count,
 }
 
 /// `usage` of chat completions and embeddings.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct OpenAiCounts {
     pub(super) prompt_tokens: Count,
     pub(super) completion_tokens: Count,
     pub(super) total_tokens: Count,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) prompt_tokens_details: Option<PromptDetails>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) completion_tokens_details: Option<CompletionDetails>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct PromptDetails {
     pub(super) cached_tokens: Count,
 }
 
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct CompletionDetails {
     pub(super) reasoning_tokens: Count,
@@ -87,13 +89,46 @@ impl GeminiCounts {
 
     /// `None` where nothing was counted: Vertex begins a stream with a `usageMetadata` that holds only its traffic
     /// type.
-    fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self) -> Option<Usage> {
         let any = self.prompt_token_count.0.is_some() || self.total_token_count.0.is_some();
         any.then(|| Usage {
             input: tokens(self.input()),
             cached: tokens(self.cached_content_token_count.or_zero()),
             output: tokens(self.output()),
         })
+    }
+}
+
+impl From<&GeminiCounts> for OpenAiCounts {
+    fn from(counts: &GeminiCounts) -> Self {
+        let (prompt, completion) = (counts.input(), counts.output());
+        let said = |count: Count| count.0.is_some().then_some(count);
+        Self {
+            prompt_tokens: Count(Some(prompt)),
+            completion_tokens: Count(Some(completion)),
+            total_tokens: Count(Some(prompt + completion)),
+            prompt_tokens_details: said(counts.cached_content_token_count)
+                .map(|cached_tokens| PromptDetails { cached_tokens }),
+            completion_tokens_details: said(counts.thoughts_token_count)
+                .map(|reasoning_tokens| CompletionDetails { reasoning_tokens }),
+        }
+    }
+}
+
+impl From<&OpenAiCounts> for GeminiCounts {
+    fn from(counts: &OpenAiCounts) -> Self {
+        let prompt = counts.prompt_tokens.or_zero();
+        let output = counts.output();
+        let thoughts = counts.completion_tokens_details.unwrap_or_default().reasoning_tokens.or_zero().min(output);
+        let unless_zero = |count: u64| Count(Some(count).filter(|count| *count > 0));
+        Self {
+            prompt_token_count: Count(Some(prompt)),
+            cached_content_token_count: counts.prompt_tokens_details.unwrap_or_default().cached_tokens,
+            candidates_token_count: unless_zero(output - thoughts),
+            thoughts_token_count: unless_zero(thoughts),
+            tool_use_prompt_token_count: Count(None),
+            total_token_count: Count(Some(prompt + output)),
+        }
     }
 }
 
@@ -104,7 +139,7 @@ impl OpenAiCounts {
         self.completion_tokens.or_zero().max(beyond_prompt)
     }
 
-    fn usage(&self) -> Option<Usage> {
+    pub(super) fn usage(&self) -> Option<Usage> {
         let any = self.prompt_tokens.0.is_some() || self.total_tokens.0.is_some();
         any.then(|| Usage {
             input: tokens(self.prompt_tokens.or_zero()),
@@ -122,23 +157,25 @@ impl Count {
     pub(super) fn or_zero(self) -> u64 {
         self.0.unwrap_or(0)
     }
+
+    fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Serialize for Count {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(self.or_zero())
+    }
 }
 
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Any {
-            Number(u32),
-            Float(f64),
-            Other(IgnoredAny),
-        }
-        Ok(Self(match Any::deserialize(deserializer)? {
-            Any::Number(count) => Some(count.into()),
-            // A cast saturates; counts beyond 32 bits are nonsense anyway.
-            Any::Float(count) if count >= 0.0 => Some(u64::from(count as u32)),
-            Any::Float(_) | Any::Other(_) => None,
-        }))
+        // Any JSON at all, read as a number where it is one. Counts beyond 32 bits are nonsense, and cut.
+        let source = <&RawValue>::deserialize(deserializer)?.get();
+        let number = source.parse::<u64>().ok().or_else(|| source.parse::<f64>().ok().map(|number| number as u64));
+        let negative = source.starts_with('-');
+        Ok(Self(number.filter(|_| !negative).map(|count| count.min(u32::MAX.into()))))
     }
 }
 

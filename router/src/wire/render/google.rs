@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{About, Rendered, Surface, Voice, Wording, floor_to_second, names_zero, statuses};
+use super::{About, Rendered, Surface, Voice, Wording, floor_to_second, names_zero, status_name, statuses};
 use crate::core::{Duration, Facts, Reason, Violation, Violations};
 use crate::wire::quota::Quota;
 
@@ -174,7 +174,10 @@ pub(super) fn render(voice: Voice, status: u16, facts: &Facts, about: About<'_>)
         code,
         message: message(voice, code, facts, about),
         errors: Vec::new(),
-        status: status_name(code, facts.reason),
+        status: match facts.reason {
+            Some(Reason::LocationUnsupported) => "FAILED_PRECONDITION",
+            Some(_) | None => status_name(code),
+        },
         details: details(voice, code, facts, about),
     };
     let array = match voice.surface {
@@ -193,24 +196,6 @@ pub(super) fn render(voice: Voice, status: u16, facts: &Facts, about: About<'_>)
         headers: vec![("content-type", "application/json; charset=UTF-8".into())],
         // Only numbers and text inside: serialising cannot fail.
         body: text.unwrap_or_default() + "\n",
-    }
-}
-
-/// The name of the `google.rpc.Code` that an HTTP status stands for.
-pub(in crate::wire) fn status_name(code: u16, reason: Option<Reason>) -> &'static str {
-    match code {
-        400 if reason == Some(Reason::LocationUnsupported) => "FAILED_PRECONDITION",
-        401 => "UNAUTHENTICATED",
-        403 => "PERMISSION_DENIED",
-        404 => "NOT_FOUND",
-        409 => "ABORTED",
-        429 => "RESOURCE_EXHAUSTED",
-        499 => "CANCELLED",
-        501 => "UNIMPLEMENTED",
-        503 | 529 => "UNAVAILABLE",
-        504 => "DEADLINE_EXCEEDED",
-        400..=499 => "INVALID_ARGUMENT",
-        _ => "INTERNAL",
     }
 }
 

@@ -118,6 +118,23 @@ fn is_html(status: u16) -> bool {
     status == 502
 }
 
+/// The name of the `google.rpc.Code` that an HTTP status stands for.
+pub(super) fn status_name(code: u16) -> &'static str {
+    match code {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        409 => "ABORTED",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        501 => "UNIMPLEMENTED",
+        503 | 529 => "UNAVAILABLE",
+        504 => "DEADLINE_EXCEEDED",
+        400..=499 => "INVALID_ARGUMENT",
+        _ => "INTERNAL",
+    }
+}
+
 fn floor_to_second(duration: Duration) -> Duration {
     Duration::from_secs(duration.as_nanos() / 1_000_000_000)
 }
