@@ -8,7 +8,7 @@ use stormproof_simulator::clients::{Arrivals, Rate, Retries};
 use stormproof_simulator::draws::Shape;
 use stormproof_simulator::engine::{Calendar, Day, Ended, Heap, Witness, run};
 use stormproof_simulator::study::Case;
-use stormproof_simulator::study::families::family;
+use stormproof_simulator::study::families::{FAMILIES, family};
 use stormproof_simulator::world::{Death, Episode, Faults};
 
 /// Keeps the books of everything that passes between driver and router.
@@ -55,7 +55,7 @@ impl Witness for Books {
 }
 
 fn plain() -> Case {
-    family("c").unwrap().case()
+    FAMILIES[2].case()
 }
 
 fn day(change: impl FnOnce(&mut Day)) -> Case {
@@ -73,7 +73,7 @@ fn day(change: impl FnOnce(&mut Day)) -> Case {
 fn drive(case: &Case, tries: u16) -> (Ended<RoundRobin>, Books) {
     let mut books = Books::default();
     let ended = run::<_, Heap<_>, _>(&case.day, &case.settings, RoundRobin::with_tries(tries), 1, &mut books);
-    assert_eq!(ended.tally.faults, 0);
+    assert!(ended.tally.faults.is_none(), "{:?}", ended.tally.faults);
     assert_eq!(books.arrived, books.closed, "every request has one outcome");
     assert_eq!(books.arrived, ended.tally.client_calls);
     assert_eq!(books.dispatched, books.finished, "every attempt ends once");
@@ -221,5 +221,5 @@ fn the_engine_believes_the_provider_and_not_the_router() {
     });
     let tally = run::<_, Heap<_>, _>(&case.day, &case.settings, RoundRobin::liar(), 1, &mut ()).tally;
     assert_eq!(tally.upstream_statuses.of(403), tally.attempts);
-    assert_eq!((tally.succeeded(), tally.faults), (0, tally.client_calls));
+    assert_eq!((tally.succeeded(), tally.faults.false_answers), (0, tally.client_calls));
 }

@@ -91,7 +91,7 @@ fn draw_grid(pen: &Pen<'_>, sweep: &Sweep, policy: usize, grid: &Grid<'_>) -> Re
     let wide = |words: &str| text_width(words, f64::from(LABEL.size)) as u32;
     let title = heading(grid.down);
     let widest = grid.down.values.iter().map(|value| wide(&value.text)).max().unwrap_or(0);
-    let left = (16 + wide(&title) + 16 + widest + 10).min(WIDTH / 2);
+    let left = 16 + wide(&title) + 16 + widest + 10;
     let cell_width = ((WIDTH - left - RIGHT) / grid.across.values.len().max(1) as u32).min(96);
     for point in &sweep.points {
         let (Some(run), &[row, column]) = (point.runs.get(policy), point.at.as_slice()) else { continue };

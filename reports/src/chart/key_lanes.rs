@@ -21,8 +21,8 @@ const AXIS: u32 = 34;
 const RIGHT: u32 = 16;
 /// A tier of up to so many keys has its keys named.
 const NAMED: usize = 6;
-/// Lanes of one tier that are drawn; its other keys are counted in words.
-const LANES_MAX: usize = 40;
+/// Lanes of one router that are drawn; those of its other keys are counted in words.
+const LANES_MAX: usize = 60;
 
 const NAME: Words = Words { size: 13, ink: Ink::Text, bold: true, align: Align::Left };
 const RESULT: Words = Words { size: 12, ink: Ink::Faint, bold: false, align: Align::Right };
@@ -31,10 +31,7 @@ const TIER: Words = Words { size: 11, ink: Ink::Faint, bold: false, align: Align
 /// The lanes of one tier.
 struct Group<'a> {
     tier: &'a str,
-    /// Those that are drawn.
     lanes: &'a [Lane],
-    /// How many keys the tier has.
-    keys: usize,
 }
 
 impl Group<'_> {
@@ -54,7 +51,7 @@ impl Group<'_> {
 /// Draws it.
 pub(super) fn key_lanes(summary: &Summary) -> Result<Picture, Error> {
     let panels: Vec<(&PolicyTrace, Vec<Group<'_>>)> =
-        summary.trace.policies.iter().map(|policy| (policy, groups(&policy.lanes))).collect();
+        summary.trace.policies.iter().map(|policy| (policy, groups(shown(&policy.lanes)))).collect();
     let panel_height =
         |groups: &[Group<'_>]| HEAD + groups.iter().map(|group| group.height() + TIER_GAP).sum::<u32>() + GAP;
     let height = panels.iter().map(|(_, groups)| panel_height(groups)).sum::<u32>() - GAP + AXIS;
@@ -128,9 +125,7 @@ fn draw_panel(pen: &Pen<'_>, policy: &PolicyTrace, groups: &[Group<'_>], axes: &
         } else {
             let middle = group.height() as i32 / 2;
             part.text((axes.left as i32 - 8, middle - 7), TIER, group.tier)?;
-            let keys = format::counted(group.keys as u64, "key");
-            let keys = if group.keys > count { format!("{count} of {keys}") } else { keys };
-            part.text((axes.left as i32 - 8, middle + 7), TIER, &keys)?;
+            part.text((axes.left as i32 - 8, middle + 7), TIER, &format::counted(count as u64, "key"))?;
         }
         top += group.height() + TIER_GAP;
     }
@@ -200,12 +195,22 @@ fn needless_s(lanes: &[Lane]) -> f64 {
 
 /// What the panel shows, in one line.
 fn verdict(policy: &PolicyTrace) -> String {
+    let hidden = policy.lanes.len() - shown(&policy.lanes).len();
+    let hidden = if hidden > 0 {
+        format!(" · {} more not drawn", format::counted(hidden as u64, "key"))
+    } else {
+        String::new()
+    };
     let needless = needless_s(&policy.lanes);
     if needless < 0.5 {
-        return "no key benched without need".to_owned();
+        return format!("no key benched without need{hidden}");
     }
     let keys = policy.lanes.iter().filter(|lane| !benched(lane, true).is_empty()).count();
-    format!("{} benched without need for {} in all", format::counted(keys as u64, "key"), format::seconds(needless))
+    format!(
+        "{} benched without need for {} in all{hidden}",
+        format::counted(keys as u64, "key"),
+        format::seconds(needless)
+    )
 }
 
 fn describe(summary: &Summary) -> String {
@@ -217,15 +222,14 @@ fn describe(summary: &Summary) -> String {
     words
 }
 
+/// The lanes that are drawn: all, or where they are too many, the first of them.
+fn shown(lanes: &[Lane]) -> &[Lane] {
+    &lanes[..lanes.len().min(LANES_MAX)]
+}
+
 /// Neighbouring lanes of the same tier.
-fn groups<'a>(lanes: &'a [Lane]) -> Vec<Group<'a>> {
-    let same_tier = lanes.chunk_by(|one, other| one.tier == other.tier);
-    let group = |lanes: &'a [Lane]| Group {
-        tier: &lanes[0].tier,
-        lanes: &lanes[..lanes.len().min(LANES_MAX)],
-        keys: lanes.len(),
-    };
-    same_tier.map(group).collect()
+fn groups(lanes: &[Lane]) -> Vec<Group<'_>> {
+    lanes.chunk_by(|one, other| one.tier == other.tier).map(|lanes| Group { tier: &lanes[0].tier, lanes }).collect()
 }
 
 fn label_width(panels: &[(&PolicyTrace, Vec<Group<'_>>)]) -> u32 {

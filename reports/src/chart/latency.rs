@@ -30,7 +30,7 @@ pub(super) fn latency(summary: &Summary) -> Result<Picture, Error> {
         let names: Vec<String> =
             runs.iter().map(|run| format!("{} {}", run.policy, format::percent(answered(run)))).collect();
         let widest = names.iter().map(|name| text_width(name, f64::from(LABEL.size))).fold(0.0, f64::max);
-        let right = (widest as u32 + 36).min(WIDTH / 2);
+        let right = widest as u32 + 36;
         let (from, to) = extent(&runs);
         let x_ticks = time_ticks(from, to);
         let y_ticks = Ticks::round("share of all turns", 0.0, 1.0, 5, |at| format!("{:.0}%", at * 100.0));

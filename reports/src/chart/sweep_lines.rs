@@ -43,7 +43,7 @@ pub(crate) fn sweep_lines(sweep: &Sweep, axis: &Axis) -> Result<Picture, Error> 
         description: crate::sweep::findings(sweep).join(" "),
     };
     let widest = names.iter().map(|name| text_width(name, f64::from(LABEL.size))).fold(0.0, f64::max);
-    let right = (widest as u32 + 96).min(WIDTH / 2);
+    let right = widest as u32 + 96;
     sheet.draw(2 * (PLOT + FOOT) + GAP, |pen| {
         let scale = Scale::of(axis, f64::from(WIDTH - LEFT - right));
         let worst = all(sweep).map(|run| (SUCCESS.mean)(run).min((SUCCESS.band)(run)[0])).fold(1.0, f64::min);

@@ -67,9 +67,6 @@ impl Ticks {
 
     /// At most about `count` round numbers from `low` to `high`.
     pub(crate) fn round(title: &str, low: f64, high: f64, count: usize, label: impl Fn(f64) -> String) -> Self {
-        if !(low.is_finite() && high.is_finite()) {
-            return Self::new(title, []);
-        }
         let step = round_step((high - low) / count.max(1) as f64);
         let first = (low / step - 1e-9).ceil() as i64;
         let last = (high / step + 1e-9).floor() as i64;

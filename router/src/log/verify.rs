@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::event::{Checkpoint, Event, Gap, Opened, What};
 use super::reader::{Place, ReadError, Reader};
-use crate::core::{Input, Output, RestoreError, Route, Timestamp};
+use crate::core::{Output, RestoreError, Route, Timestamp};
 
 /// Events shown on each side of a difference.
 const AROUND: u64 = 10;
@@ -293,9 +293,6 @@ impl fmt::Display for Difference {
         for event in &self.around {
             let arrow = if event.sequence == self.sequence { '>' } else { ' ' };
             let what = match &event.what {
-                What::Input(Input::Configured { settings }) => {
-                    format!("Configured with {} keys, {} tiers", settings.keys.len(), settings.tiers.len())
-                }
                 What::Input(input) => format!("{input:?}"),
                 What::Output(output) => format!("    {output:?}"),
                 What::Checkpoint(checkpoint) => format!("Checkpoint of state {:016x}", checkpoint.state_hash),

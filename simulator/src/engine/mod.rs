@@ -17,5 +17,6 @@ pub use day::{Day, Happening};
 pub use hash::{fold, fold_runs};
 pub use queue::{Calendar, Heap, Queue};
 pub use run::{Ended, Event, run};
-pub use tally::{FAILURES, Statuses, TRANSPORTS, Tally, TurnEnd};
+pub(crate) use tally::transport_index;
+pub use tally::{FAILURES, Faults, Statuses, TRANSPORTS, Tally, TurnEnd};
 pub use witness::{AttemptSeen, TurnSeen, Witness};

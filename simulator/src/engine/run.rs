@@ -86,6 +86,8 @@ struct Engine<'a, R, Q, W> {
     next_turn: usize,
     requests: Vec<Request>,
     flight: Flight,
+    /// The attempt whose end the router is being told of.
+    finishing: Option<AttemptId>,
     /// When each turn's user goes away, by client spec: ascending, because the patience is the same for all.
     patience: Vec<VecDeque<(Timestamp, u32)>>,
     patience_at: Timestamp,
@@ -162,6 +164,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             next_turn: 0,
             requests: Vec::with_capacity(planned),
             flight: Flight::default(),
+            finishing: None,
             patience: vec![VecDeque::new(); day.clients.len()],
             patience_at: Timestamp::MAX,
             wake: Timestamp::MAX,
@@ -210,7 +213,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         while self.patience_at < Timestamp::MAX {
             self.lose_patience(self.patience_at);
         }
-        self.tally.faults += self.open;
+        self.tally.faults.unclosed = self.open;
         self.tally.longest_gap = self.gap.longest();
         self.tally.end = self.now;
         let ends = self.turns.iter().zip(&self.states).map(|(turn, state)| match state.end {
@@ -265,7 +268,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.wake = Timestamp::MAX;
         self.wakes_at_once += 1;
         if self.wakes_at_once > WAKES_AT_ONCE_MAX {
-            self.tally.faults += 1;
+            self.tally.faults.stuck += 1;
             return;
         }
         self.deliver(now, Input::Woke);
@@ -368,7 +371,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             ending: attempt.ending,
         });
         let Attempt { id, ending, facts, usage, .. } = attempt;
+        self.finishing = Some(id);
         self.deliver(now, Input::Finished(Finished { attempt: id, ending, facts, usage }));
+        self.finishing = None;
     }
 
     /// Hands one input to the router and carries out what it wants.
@@ -395,7 +400,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let (Some(request), Some(place)) =
             (self.requests.get(index as usize), self.places.get(dispatch.deployment.index()))
         else {
-            self.tally.faults += 1;
+            self.tally.faults.unknown_requests += 1;
             return;
         };
         let turn = &self.turns[request.turn as usize];
@@ -442,7 +447,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn relay(&mut self, request: RequestId) {
         match self.requests.get_mut(request.get().wrapping_sub(1) as usize) {
             Some(request) => request.relayed = true,
-            None => self.tally.faults += 1,
+            None => self.tally.faults.unknown_requests += 1,
         }
     }
 
@@ -455,7 +460,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         });
         match handle {
             Some(handle) => self.set(now, FINISHED, What::Finished(handle)),
-            None => self.tally.faults += 1,
+            // An end at the very deadline: the request is closed first, and its attempts with it.
+            None if self.finishing == Some(attempt) => {}
+            None => self.tally.faults.unknown_attempts += 1,
         }
     }
 
@@ -463,7 +470,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn close(&mut self, now: Timestamp, id: RequestId, verdict: &Verdict) {
         let index = id.get().wrapping_sub(1);
         let Some(request) = self.requests.get_mut(index as usize).filter(|request| !request.closed) else {
-            self.tally.faults += 1;
+            self.tally.faults.unknown_requests += 1;
             return;
         };
         request.closed = true;
@@ -471,7 +478,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let Request { turn, good, fallback, .. } = *request;
         let answered = verdict.outcome == Outcome::Answered && good;
         if verdict.outcome == Outcome::Answered && !good {
-            self.tally.faults += 1;
+            self.tally.faults.false_answers += 1;
         }
         self.tally.client_statuses.count(verdict.status);
         let in_stream = verdict.foreign.is_some_and(|foreign| foreign.error_in_stream)

@@ -29,8 +29,8 @@ pub struct Tally {
     pub longest_gap: Duration,
     /// Turns that failed, by what became of them, in the order of [`FAILURES`].
     pub failures: [u64; FAILURES.len()],
-    /// Requests that the router never closed, and answers that no provider gave: both are faults of a router.
-    pub faults: u64,
+    /// What the router did that no router may do.
+    pub faults: Faults,
     /// Events that the engine handled.
     pub events: u64,
     /// A hash of every output with its time.
@@ -68,6 +68,28 @@ pub(super) fn failure_index(outcome: Outcome) -> u8 {
         Outcome::Failed => 2,
         Outcome::Cut => 3,
         Outcome::Cancelled => 4,
+    }
+}
+
+/// What no router may do: how often each of it happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Requests that were never closed.
+    pub unclosed: u64,
+    /// Outputs for a request that does not exist or is closed, or to a deployment that does not exist.
+    pub unknown_requests: u64,
+    /// Attempts abandoned that do not exist or are over.
+    pub unknown_attempts: u64,
+    /// Requests closed as answered that no provider has answered.
+    pub false_answers: u64,
+    /// Wake-ups asked for again and again without time passing.
+    pub stuck: u64,
+}
+
+impl Faults {
+    /// Whether there was none.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -124,7 +146,7 @@ impl Default for Tally {
             total_spend: Usd::ZERO,
             longest_gap: Duration::ZERO,
             failures: [0; FAILURES.len()],
-            faults: 0,
+            faults: Faults::default(),
             events: 0,
             decision_hash: 0,
             end: Timestamp::ZERO,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use stormproof_router::core::Settings;
 
-use crate::baselines::litellm::Options;
+use crate::baselines::litellm::{Options, Version};
 use crate::engine::Day;
 
 /// A day with everything that is needed to read its results.
@@ -41,4 +41,28 @@ pub enum Policy {
         /// Which release, and how it is set.
         options: Arc<Options>,
     },
+}
+
+impl Policy {
+    /// The settings under which it runs.
+    pub fn settings(&self) -> &Arc<Settings> {
+        match self {
+            Self::Stormproof(settings) | Self::LiteLlm { settings, .. } => settings,
+        }
+    }
+
+    /// What it is, for a reader of results.
+    pub fn about(&self) -> String {
+        match self {
+            Self::Stormproof(_) => "Stormproof".to_owned(),
+            Self::LiteLlm { options, .. } => {
+                let release = match options.version {
+                    Version::V1_66 => "1.66",
+                    Version::V1_109 => "1.109",
+                };
+                let cooldown = options.cooldown_time.0.as_secs_f64();
+                format!("LiteLLM {release}, cooldown_time {cooldown}, num_retries {}", options.num_retries)
+            }
+        }
+    }
 }

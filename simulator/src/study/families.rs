@@ -185,7 +185,15 @@ impl Family {
             budget: None,
             input_max: None,
             output_max: None,
-            timeouts: Timeouts::default(),
+            // No answer within the deadline is cut short.
+            timeouts: Timeouts { first_byte: DEADLINE, ..Timeouts::default() },
+        };
+        let model = |name: &str, tiers: &[u16]| Model {
+            name: name.to_owned(),
+            tiers: tiers.iter().map(|tier| TierId::new(*tier)).collect(),
+            deadline: DEADLINE,
+            context_fallback: None,
+            content_fallback: None,
         };
         let cheap = Limits { rpm: Some(self.rpm), tpm: None, rpd: self.rpd, learn: false };
         let dear = Limits { rpm: Some(self.dear_rpm), tpm: None, rpd: None, learn: false };
@@ -214,13 +222,8 @@ impl Family {
                     order: 0,
                 })
                 .collect(),
-            models: vec![Model {
-                name: "model".to_owned(),
-                tiers: vec![TierId::new(0), TierId::new(1)],
-                deadline: DEADLINE,
-                context_fallback: None,
-                content_fallback: None,
-            }],
+            // The dear tier is a model of its own too: for LiteLLM a group is a model's first tier.
+            models: vec![model("cheap", &[0, 1]), model("dear", &[1])],
             clients: vec![Client {
                 name: "anonymous".to_owned(),
                 priority: Priority::Normal,

@@ -1,8 +1,15 @@
 //! Many runs of one question: replications over seeds, comparison of routers, sweeps over settings.
 
 mod case;
+mod compare;
 pub mod families;
+mod picture;
+mod recovery;
+mod replication;
+mod stats;
 pub mod summary;
 pub mod trace;
 
 pub use case::{Case, Contender, Policy};
+pub use compare::{StudyError, compare, replicate, simulate};
+pub use stats::{interval95, mean, share_interval95};
