@@ -4,6 +4,8 @@
 //! lets the same day happen to the emulation, on many seeds, prints both numbers, and holds every phase to 2 points of
 //! success and 5 % of upstream calls. Where a count follows from the rules it is exact on every seed.
 
+#![expect(clippy::print_stdout, reason = "predicted beside measured is what a reader of these tests wants to see")]
+
 use std::ops::{Range, RangeInclusive};
 
 use stormproof_router::core::Duration;

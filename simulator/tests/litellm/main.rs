@@ -2,6 +2,7 @@
 
 mod calibration;
 mod contract;
+mod course;
 mod incident;
 mod pool;
 mod watch;

@@ -191,3 +191,187 @@ fn cooldown_time(failure: &Failure, own_time: Option<Duration>, options: &Option
         Lengths::OwnFirst => Some(own_time.or(failure.retry_after).unwrap_or(router)).filter(set),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::AllowedFailsPolicy;
+    use super::super::version::Version;
+    use super::*;
+
+    const GROUP: Surroundings = Surroundings { single: false, has_fallbacks: false, own_time: None };
+    const ALONE: Surroundings = Surroundings { single: true, ..GROUP };
+    const VERSIONS: [Version; 2] = [Version::V1_66, Version::V1_109];
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::ZERO + Duration::from_secs(secs)
+    }
+
+    fn failure(status: u16) -> Failure {
+        let kind = match status {
+            400 => Kind::BadRequest,
+            401 => Kind::Authentication,
+            429 => Kind::RateLimit,
+            500 => Kind::InternalServer,
+            _ => Kind::Other,
+        };
+        Failure { has_headers: true, ..Failure::new(kind, status) }
+    }
+
+    /// The cooldown that follows `fails` failures after `successes` successes, one a second.
+    fn after(version: Version, successes: u64, fails: u64, status: u16, around: Surroundings) -> Option<Duration> {
+        let (options, rules) = (Options::new(version), version.rules());
+        let mut bench = Bench::default();
+        (0..successes).for_each(|second| bench.succeed(at(second), rules));
+        let cooled = (0..fails).map(|n| bench.fail(at(successes + n), &failure(status), around, &options, rules));
+        cooled.last().flatten()
+    }
+
+    #[test]
+    fn a_majority_of_failures_cools_and_the_later_version_wants_five_calls() {
+        for successes in 0..8 {
+            assert!(after(Version::V1_66, successes, successes, 500, GROUP).is_none());
+            assert!(after(Version::V1_66, successes, successes + 1, 500, GROUP).is_some());
+            let fails = (successes + 1).max(5 - successes.min(5));
+            assert!(after(Version::V1_109, successes, fails - 1, 500, GROUP).is_none());
+            assert!(after(Version::V1_109, successes, fails, 500, GROUP).is_some());
+        }
+    }
+
+    #[test]
+    fn a_429_cools_at_once_unless_the_deployment_is_alone() {
+        for version in VERSIONS {
+            assert!(after(version, 50, 1, 429, GROUP).is_some());
+            assert!(after(version, 0, 20, 429, ALONE).is_none());
+            assert!(after(version, 0, 20, 500, ALONE).is_none());
+        }
+    }
+
+    #[test]
+    fn statuses_that_repeating_does_not_cure() {
+        for version in VERSIONS {
+            for status in [401, 404] {
+                assert!(after(version, 50, 1, status, ALONE).is_some());
+            }
+            for status in [400, 403, 413, 422] {
+                assert!(after(version, 0, 20, status, GROUP).is_none());
+            }
+            assert_eq!(after(version, 50, 1, 402, GROUP).is_some(), version == Version::V1_109);
+            assert!(after(version, 0, 20, 402, ALONE).is_none());
+        }
+    }
+
+    #[test]
+    fn a_thousand_failures_in_the_window_cool_even_a_lonely_deployment() {
+        for version in VERSIONS {
+            let (options, rules) = (Options::new(version), version.rules());
+            let mut bench = Bench::default();
+            let mut fails = (0..1000).map(|_| bench.fail(at(0), &failure(500), ALONE, &options, rules));
+            assert!(fails.by_ref().take(999).all(|cooled| cooled.is_none()));
+            assert!(fails.next().flatten().is_some());
+        }
+    }
+
+    #[test]
+    fn failures_without_an_answer_never_cool() {
+        for version in VERSIONS {
+            let mut bench = Bench::default();
+            let lost = Failure::new(Kind::Connection, 500);
+            let cooled = |_| bench.fail(at(0), &lost, GROUP, &Options::new(version), version.rules());
+            assert!((0..20).map(cooled).all(|cooled| cooled.is_none()));
+        }
+    }
+
+    /// A success every 50 s: the early version counts them all, the later one those of its fixed minute.
+    #[test]
+    fn the_window_slides_or_it_does_not() {
+        for (version, kept) in [(Version::V1_66, 10), (Version::V1_109, 2)] {
+            let mut counter = Counter::default();
+            (0..10).for_each(|n| counter.increment(at(n * 50), WINDOW, version.rules().window));
+            assert_eq!(counter.value(at(451)), kept, "{version:?}");
+            assert_eq!(counter.value(at(600)), 0);
+        }
+    }
+
+    #[test]
+    fn failing_again_while_cooling_extends_or_it_does_not() {
+        let cooldown = |since| Cooldown {
+            since: at(since),
+            until: at(since + 100),
+            cooldown_time: Duration::from_secs(100),
+            status: 500,
+            cause: Cause::Server,
+            received: Received::Selection(Size::EMPTY),
+            size: Size::EMPTY,
+        };
+        for (version, until) in [(Version::V1_66, 150), (Version::V1_109, 100)] {
+            let mut bench = Bench::default();
+            bench.cool(cooldown(0), version.rules());
+            bench.cool(cooldown(50), version.rules());
+            assert!(!bench.healthy(at(until - 1)) && bench.healthy(at(until)), "{version:?}");
+            bench.cool(cooldown(200), version.rules());
+            assert!(!bench.healthy(at(299)), "an ended cooldown is no obstacle to a new one");
+        }
+    }
+
+    #[test]
+    fn how_long_depends_on_who_spoke() {
+        let secs = Duration::from_secs;
+        let own = |own_time| Surroundings { own_time, ..GROUP };
+        let told = |after| Failure { retry_after: after, ..failure(429) };
+        let silent = Failure { has_headers: false, ..failure(500) };
+        let time = |version: Version, failure: Failure, own_time, router| {
+            let options = Options { cooldown_time: Duration::from_secs(router).into(), ..Options::new(version) };
+            Bench::default().fail(
+                at(0),
+                &failure,
+                own(own_time),
+                &options,
+                &Rules { percent_minimum: 1, ..*version.rules() },
+            )
+        };
+        let early = |failure, own_time, router| time(Version::V1_66, failure, own_time, router);
+        assert_eq!(early(told(Some(secs(7))), Some(secs(3)), 9), Some(secs(7)));
+        assert_eq!(early(told(None), Some(secs(3)), 9), Some(secs(9)), "headers hide the deployment's own time");
+        assert_eq!(early(silent, Some(secs(3)), 9), Some(secs(3)));
+        assert_eq!(early(told(Some(secs(0))), None, 9), Some(secs(9)));
+        assert_eq!(early(told(None), None, 0), Some(secs(5)), "zero is not set");
+        let late = |failure, own_time, router| time(Version::V1_109, failure, own_time, router);
+        assert_eq!(late(told(Some(secs(7))), Some(secs(3)), 9), Some(secs(3)));
+        assert_eq!(late(told(Some(secs(7))), None, 9), Some(secs(7)));
+        assert_eq!(late(told(None), None, 9), Some(secs(9)));
+        assert_eq!(late(told(None), None, 0), None, "zero is none");
+    }
+
+    #[test]
+    fn allowed_fails_replaces_the_other_rules() {
+        let cools_at = |version: Version, options: &Options, status| {
+            let mut bench = Bench::default();
+            (1..=10).find(|n| bench.fail(at(*n), &failure(status), GROUP, options, version.rules()).is_some())
+        };
+        for version in VERSIONS {
+            let base = Options { cooldown_time: Duration::from_secs(60).into(), ..Options::new(version) };
+            let five = Options { allowed_fails: Some(5), ..base.clone() };
+            assert_eq!(cools_at(version, &five, 429), Some(6));
+            let three = Options { allowed_fails: Some(3), ..base.clone() };
+            let seen = if version == Version::V1_66 { 1 } else { 4 };
+            assert_eq!(cools_at(version, &three, 429), Some(seen), "{version:?}: is 3 the default or a choice?");
+            let policy = AllowedFailsPolicy {
+                rate_limit_error_allowed_fails: Some(0),
+                internal_server_error_allowed_fails: Some(7),
+                ..AllowedFailsPolicy::default()
+            };
+            let policy = Options { allowed_fails_policy: Some(policy), allowed_fails: Some(1), ..base };
+            let (rate, server) = if version == Version::V1_66 { (2, 2) } else { (1, 8) };
+            assert_eq!(cools_at(version, &policy, 429), Some(rate), "{version:?}: a policy of 0");
+            assert_eq!(cools_at(version, &policy, 500), Some(server), "{version:?}: a type that 1.66 never reads");
+        }
+    }
+
+    #[test]
+    fn cooldowns_can_be_switched_off() {
+        for version in VERSIONS {
+            let options = Options { disable_cooldowns: true, ..Options::new(version) };
+            assert_eq!(Bench::default().fail(at(0), &failure(429), GROUP, &options, version.rules()), None);
+        }
+    }
+}

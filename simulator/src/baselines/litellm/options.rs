@@ -306,3 +306,50 @@ impl JsonSchema for Seconds {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_read_as_a_scenario_writes_them() {
+        let text = r#"{"router": "litellm-1.109", "cooldown_time": 2000, "retry_after": "1.5s", "allowed_fails": 1,
+            "fallbacks": {"a": ["b"]}, "retry_policy": {"RateLimitErrorRetries": 4, "DefaultRetries": 1},
+            "allowed_fails_policy": {"TimeoutErrorAllowedFails": 2}, "litellm_params": {"a": {"cooldown_time": 0.5}}}"#;
+        let options: Options = serde_json::from_str(text).expect("it is well formed");
+        assert_eq!(options.version, Version::V1_109);
+        assert_eq!(options.cooldown_time, Seconds(Duration::from_secs(2000)));
+        assert_eq!(options.retry_after, Seconds(Duration::from_millis(1500)));
+        assert_eq!(options.litellm_params["a"].cooldown_time, Some(Seconds(Duration::from_millis(500))));
+        let policy = options.retry_policy.as_ref().expect("it is set");
+        assert_eq!([Kind::RateLimit, Kind::Timeout].map(|kind| policy.retries(kind)), [Some(4), None]);
+        assert_eq!((policy.default_retries, options.num_retries, options.max_fallbacks), (Some(1), 2, 5));
+        let again = serde_json::to_string(&options).expect("it can be written");
+        assert_eq!(serde_json::from_str::<Options>(&again).expect("and read again"), options);
+    }
+
+    #[test]
+    fn what_is_not_known_is_refused() {
+        for (text, complaint) in [
+            (r#"{"cooldown_tim": 5}"#, "unknown field `cooldown_tim`"),
+            (r#"{"retry_policy": {"RateLimitRetries": 5}}"#, "unknown field `RateLimitRetries`"),
+            (r#"{"router": "litellm-2"}"#, "unknown variant `litellm-2`"),
+            (r#"{"cooldown_time": -1}"#, "expected a number of seconds, or a duration such as `5s` or `33m20s`"),
+            (r#"{"cooldown_time": "soon"}"#, "expected a number of seconds, or a duration such as `5s` or `33m20s`"),
+        ] {
+            let error = serde_json::from_str::<Options>(text).expect_err(text).to_string();
+            assert!(error.contains(complaint), "{error}");
+        }
+    }
+
+    #[test]
+    fn models_that_do_not_exist_are_named() {
+        let settings = Settings::default();
+        let mut options = Options::new(Version::V1_66);
+        options.fallbacks.insert("*".to_owned(), vec!["b".to_owned()]);
+        options.default_fallbacks.push("c".to_owned());
+        let unknown: Vec<(&str, String)> =
+            options.unknown_models(&settings).into_iter().map(|unknown| (unknown.option, unknown.model)).collect();
+        assert_eq!(unknown, [("fallbacks", "b".to_owned()), ("default_fallbacks", "c".to_owned())]);
+    }
+}

@@ -287,3 +287,73 @@ const fn flat_message(status: u16) -> &'static str {
         _ => "Service unavailable.",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn measured(text: &str) -> Size {
+        let mut size = Size::default();
+        size.push(text);
+        size
+    }
+
+    fn printed(text: &str) -> String {
+        let mut printed = String::default();
+        printed.push_repr(&text.to_owned());
+        printed
+    }
+
+    #[test]
+    fn quotations_look_like_pythons() {
+        let cases = [
+            ("plain", "'plain'"),
+            ("it's", "\"it's\""),
+            ("say \"it's\"", "'say \"it\\'s\"'"),
+            ("two\nlines\\", "'two\\nlines\\\\'"),
+        ];
+        for (text, quoted) in cases {
+            assert_eq!(printed(text), quoted);
+        }
+    }
+
+    proptest! {
+        /// The size of a quotation, of a quotation of it, and so on, without any of the texts.
+        #[test]
+        fn a_size_knows_the_size_of_its_quotations(text in "[a-c'\"\\\\\n]{0,24}", head in "[a-c'\"\n]{0,8}") {
+            let (mut text, mut size) = (text.clone(), measured(&text));
+            for _ in 0..6 {
+                let (quoted, quoted_size) = (printed(&text), size.repr());
+                text = format!("{head}{quoted}{quoted}");
+                size = measured(&head).plus(quoted_size).plus(quoted_size);
+                prop_assert_eq!(size, measured(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_is_measured_as_it_is_written() {
+        let provider = stormproof_router::core::ProviderId::new(0);
+        for (status, openai_like, raw) in
+            [(503, false, true), (503, false, false), (429, true, false), (500, false, false)]
+        {
+            let origin = Origin { provider, status, kind: super::super::failure::Kind::InternalServer, raw };
+            let line = Entry {
+                id: "a1",
+                received: Received::Provider(origin),
+                provider: "mistral",
+                openai_like,
+                status,
+                timestamp: 1_745_040_057.644_344_3,
+                cooldown_time: Duration::from_millis(2_500),
+            };
+            let (written, size): (String, Size) = (entry(&line), entry(&line));
+            assert_eq!(measured(&written), size);
+            assert!(written.ends_with("'timestamp': 1745040057.6443443, 'cooldown_time': 2.5})"), "{written}");
+            let list: String = no_deployments("a", Duration::from_secs(60), &written, true);
+            assert_eq!(measured(&list), no_deployments("a", Duration::from_secs(60), &size, true));
+        }
+    }
+}
