@@ -98,12 +98,12 @@ pub(super) struct Pool<'a> {
 }
 
 impl Call {
-    /// A call that has just arrived.
+    /// A place for calls, such as this one.
     pub(super) fn new(arrived: Arrived) -> Self {
         Self {
             arrived,
-            hops: vec![Hop::new(arrived.model, None, 0)],
-            visited: vec![(arrived.model, None)],
+            hops: Vec::new(),
+            visited: Vec::new(),
             attempt: None,
             sleep: None,
             tried: None,
@@ -113,6 +113,16 @@ impl Call {
             spend: Usd::ZERO,
             draws: 0,
         }
+    }
+
+    /// A call has just arrived, and takes this place.
+    pub(super) fn begin(&mut self, arrived: Arrived) {
+        let (mut hops, mut visited) = (std::mem::take(&mut self.hops), std::mem::take(&mut self.visited));
+        hops.clear();
+        visited.clear();
+        hops.push(Hop::new(arrived.model, None, 0));
+        visited.push((arrived.model, None));
+        *self = Self { hops, visited, ..Self::new(arrived) };
     }
 
     /// Takes up the next fallback target of the topmost group, if there is one.

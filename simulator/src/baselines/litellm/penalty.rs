@@ -63,9 +63,7 @@ impl LiteLlm {
             received,
             size: Size::EMPTY,
         };
-        if rules.quotes_cooldowns {
-            cooldown.size = text::entry(&self.entry(slot, &cooldown));
-        }
+        cooldown.size = text::entry(&self.entry(slot, &cooldown));
         self.make_room(now, rules);
         if !self.state.bench[slot].cool(cooldown, rules) {
             return;

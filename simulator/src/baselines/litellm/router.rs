@@ -12,9 +12,10 @@ use stormproof_router::core::{
 use super::bench::{Bench, repeatable};
 use super::call::{Call, Resume, sdk_pause};
 use super::course::Step;
-use super::failure::{Failure, Mapping, failure_of};
+use super::failure::{Failure, Mapping, Origin, failure_of};
 use super::graph::{Graph, Slot};
 use super::options::Options;
+use super::text::Size;
 use super::version::Rules;
 
 /// An emulated LiteLLM.
@@ -23,6 +24,8 @@ pub struct LiteLlm {
     pub(super) state: State,
     /// Follows from options and settings.
     pub(super) graph: Graph,
+    /// Sizes of providers' errors, measured so far. Follows from the settings, too.
+    pub(super) measured: Vec<(Origin, Size)>,
     pub(super) outputs: VecDeque<Output>,
 }
 
@@ -84,7 +87,7 @@ impl LiteLlm {
             last_request: None,
             hung: false,
         };
-        Self { state, graph: Graph::default(), outputs: VecDeque::new() }
+        Self { state, graph: Graph::default(), measured: Vec::new(), outputs: VecDeque::new() }
     }
 
     pub(super) fn rules(&self) -> &'static Rules {
@@ -101,6 +104,7 @@ impl LiteLlm {
         self.state.bench = vec![Bench::default(); self.graph.slots.len()];
         self.state.settings = Arc::clone(settings);
         self.state.hung = false;
+        self.measured.clear();
     }
 
     fn open_calls(&self) -> Vec<u32> {
@@ -112,7 +116,7 @@ impl LiteLlm {
             return;
         }
         self.state.last_request = Some(arrived.request);
-        let index = self.open(Call::new(arrived));
+        let index = self.open(arrived);
         if arrived.deadline <= now {
             self.close(index, Verdict::new(Outcome::Deadline, 0));
         } else if arrived.model.index() >= self.graph.groups.len() {
@@ -228,18 +232,16 @@ impl LiteLlm {
         self.state.timers.insert(Timer { at, class: TimerClass::Sleep, request, index });
     }
 
-    fn open(&mut self, call: Call) -> u32 {
-        let (request, at) = (call.arrived.request, call.arrived.deadline);
+    fn open(&mut self, arrived: Arrived) -> u32 {
+        let (request, at) = (arrived.request, arrived.deadline);
         let index = match self.state.free.pop() {
-            Some(index) => {
-                self.state.calls[index as usize] = call;
-                index
-            }
+            Some(index) => index,
             None => {
-                self.state.calls.push(call);
+                self.state.calls.push(Call::new(arrived));
                 self.state.calls.len() as u32 - 1
             }
         };
+        self.call_mut(index).begin(arrived);
         self.state.by_request.insert(request, index);
         if at < Timestamp::MAX {
             self.state.timers.insert(Timer { at, class: TimerClass::Deadline, request, index });
@@ -337,7 +339,7 @@ impl Route for LiteLlm {
         if graph.slots.len() != state.bench.len() {
             return Err(refuse("its deployments are not those of its settings".to_owned()));
         }
-        Ok(Self { state, graph, outputs: VecDeque::new() })
+        Ok(Self { state, graph, measured: Vec::new(), outputs: VecDeque::new() })
     }
 
     fn state_hash(&self) -> u64 {

@@ -33,14 +33,20 @@ impl LiteLlm {
             return Some(raised);
         }
         let group = &self.graph.groups[hop.group.index()];
-        let names = targets(group, raised.kind, &self.state.options, rules)
-            .map(|list| list.iter().map(|target| self.graph.groups[target.index()].name.as_str()).collect());
-        let fallback = hop.fallback_failure.map(|(target, failure)| {
-            (self.graph.groups[target.index()].name.as_str(), failure.text.cut(rules.appended_max))
-        });
-        let appended: Size = text::appended(&group.name, names, fallback, rules.quotes_cooldowns);
+        let early = rules.quotes_cooldowns;
+        let mut text = raised.text;
+        if early {
+            let list = targets(group, raised.kind, &self.state.options, rules);
+            let names = list.map(|list| list.iter().map(|target| self.graph.groups[target.index()].name.as_str()));
+            text = text.plus(text::looked_at(&group.name, names));
+        }
+        if let Some((target, failure)) = &hop.fallback_failure {
+            let target = &self.graph.groups[target.index()].name;
+            let quoted = failure.text.cut(rules.appended_max);
+            text = text.plus(text::also_failed(&group.name, target, &quoted, early));
+        }
         Some(Failure {
-            text: raised.text.plus(appended),
+            text,
             mentions_no_deployments: hop.fallback_failure.is_some_and(|(_, failure)| failure.mentions_no_deployments),
             ..raised
         })
@@ -107,11 +113,7 @@ impl LiteLlm {
             if !list.is_blank() {
                 list.push(", ");
             }
-            if self.rules().quotes_cooldowns {
-                list.push_entry(&self.entry(slot, cooldown), &cooldown.size);
-            } else {
-                list.push(&format!("'{}'", self.graph.slots[slot].id));
-            }
+            list.push_entry(&cooldown.size, || self.entry(slot, cooldown));
         }
         list
     }
@@ -127,16 +129,23 @@ impl LiteLlm {
             status: cooldown.status,
             timestamp: (wall / 1_000_000_000) as f64 + (wall % 1_000_000_000) as f64 / 1e9,
             cooldown_time: cooldown.cooldown_time,
+            quoted: self.rules().quotes_cooldowns,
         }
     }
 
-    /// Size of a provider's error as clients are shown it.
-    pub(super) fn provider_error(&self, origin: Origin, openai_like: bool) -> Size {
-        text::provider_error(origin, &self.state.settings.providers[origin.provider.index()].name, openai_like)
+    /// Size of a provider's error as clients are shown it. There are few of them: each is measured once.
+    pub(super) fn provider_error(&mut self, origin: Origin, openai_like: bool) -> Size {
+        if let Some((_, size)) = self.measured.iter().find(|(known, _)| *known == origin) {
+            return *size;
+        }
+        let provider = &self.state.settings.providers[origin.provider.index()].name;
+        let size = text::provider_error(origin, provider, openai_like);
+        self.measured.push((origin, size));
+        size
     }
 
     /// Size of the error event in a stream, which is mapped even where the rules see the raw error.
-    pub(super) fn stream_error(&self, finished: &Finished, mapping: Mapping) -> Size {
+    pub(super) fn stream_error(&mut self, finished: &Finished, mapping: Mapping) -> Size {
         match failure_of(finished, Mapping { raw: false, ..mapping }) {
             Some((_, origin)) => self.provider_error(origin, mapping.openai_like),
             None => Size::EMPTY,
