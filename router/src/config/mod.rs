@@ -30,7 +30,7 @@ pub use file::{
 pub use knobs::{KnobTexts, knob_schema};
 pub use node::Node;
 pub use placed::{At, Named, OneOrMany};
-pub use problem::{Errors, Problem, Spot, nearest, suggest};
+pub use problem::{Errors, Problem, Report, Spot, nearest, suggest};
 pub use resolve::{Endpoint, Resolved};
 pub use secret::{Environment, MemoryEnvironment, ProcessEnvironment, SecretSource, Secrets, TokenDigest, fingerprint};
 pub use written::{Address, Bytes, Count, DayMoney, Dollars, Money, Period, Rate, Share, Unreadable};

@@ -75,6 +75,111 @@ impl Node {
     pub fn spot(&self) -> Spot {
         self.spot
     }
+
+    /// Its text, if it is one.
+    pub fn text(&self) -> Option<&str> {
+        match &self.value {
+            Value::Text(text) => Some(text),
+            Value::Nothing | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+
+    /// The entries of a map, with the places of their names; none of anything else.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, Spot, &Node)> {
+        let entries: &[Entry] = match &self.value {
+            Value::Map(entries) => entries,
+            Value::Nothing | Value::Text(_) | Value::List(_) => &[],
+        };
+        entries.iter().map(|entry| (entry.key.as_str(), entry.key_spot, &entry.value))
+    }
+
+    /// The entry of that name.
+    pub fn entry(&self, name: &str) -> Option<&Node> {
+        self.entries().find_map(|(key, _, value)| (key == name).then_some(value))
+    }
+
+    /// A map without these entries; anything else as it is.
+    #[must_use]
+    pub fn without(&self, names: &[&str]) -> Self {
+        let value = match &self.value {
+            Value::Map(entries) => {
+                Value::Map(entries.iter().filter(|entry| !names.contains(&entry.key.as_str())).cloned().collect())
+            }
+            Value::Nothing | Value::Text(_) | Value::List(_) => self.value.clone(),
+        };
+        Self { spot: self.spot, value }
+    }
+
+    /// Puts `node` in the place of the entry of that name, or adds it. What is no map becomes one.
+    pub fn put(&mut self, name: &str, node: Node) {
+        if !matches!(self.value, Value::Map(_)) {
+            self.value = Value::Map(Vec::new());
+        }
+        let Value::Map(entries) = &mut self.value else { return };
+        match entries.iter_mut().find(|entry| entry.key == name) {
+            Some(entry) => entry.value = node,
+            None => entries.push(Entry { key: name.to_owned(), key_spot: Spot::default(), value: node }),
+        }
+    }
+
+    /// What a dotted path leads to. Names may hold dots themselves; a number is a place in a list, counted from 0.
+    pub fn find(&self, path: &str) -> Option<&Node> {
+        if path.is_empty() {
+            return Some(self);
+        }
+        if let Value::List(items) = &self.value {
+            let (index, rest) = path.split_once('.').unwrap_or((path, ""));
+            return items.get(index.parse::<usize>().ok()?)?.find(rest);
+        }
+        self.entries().find_map(|(key, _, value)| value.find(after(key, path)?))
+    }
+
+    /// Sets what a dotted path leads to; sections on the way are made where they are missing.
+    pub fn set(&mut self, path: &str, node: Node) {
+        if path.is_empty() {
+            *self = node;
+            return;
+        }
+        if let Value::List(items) = &mut self.value {
+            let (index, rest) = path.split_once('.').unwrap_or((path, ""));
+            if let Some(item) = index.parse::<usize>().ok().and_then(|index| items.get_mut(index)) {
+                item.set(rest, node);
+                return;
+            }
+        }
+        if let Value::Map(entries) = &mut self.value {
+            // The longest name wins: `trip.ratio` before `trip`.
+            let fitting = entries.iter_mut().filter(|entry| after(&entry.key, path).is_some());
+            if let Some(entry) = fitting.max_by_key(|entry| entry.key.len()) {
+                let rest = after(&entry.key, path).unwrap_or_default();
+                entry.value.set(rest, node);
+                return;
+            }
+        }
+        let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+        let mut made = Self { spot: Spot::default(), value: Value::Nothing };
+        made.set(rest, node);
+        self.put(name, made);
+    }
+
+    /// As one line, the way it could be written.
+    pub fn brief(&self) -> String {
+        match &self.value {
+            Value::Nothing => "~".to_owned(),
+            Value::Text(text) => text.clone(),
+            Value::List(items) => format!("[{}]", items.iter().map(Self::brief).collect::<Vec<_>>().join(", ")),
+            Value::Map(entries) => {
+                let brief = |entry: &Entry| format!("{}: {}", entry.key, entry.value.brief());
+                format!("{{{}}}", entries.iter().map(brief).collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
+}
+
+/// What of a path is left behind a name; `None` where the path does not begin with it.
+fn after<'a>(name: &str, path: &'a str) -> Option<&'a str> {
+    let rest = path.strip_prefix(name)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
 }
 
 fn spot(line: u64, column: u64) -> Spot {
@@ -244,6 +349,20 @@ mod tests {
     fn a_name_that_stands_twice_is_refused_with_both_places() {
         let errors = parse("a: 1\nb: 2\na: 3\n").err().expect("twice");
         assert_eq!(errors.to_string(), "t.yaml:3:1: `a` stands here twice, first in line 1; keep one");
+    }
+
+    #[test]
+    fn paths_lead_through_names_that_hold_dots() {
+        let mut node = parse("a.b: {c: 1, trip.ratio: 2}\nl: [x, {y: z}]\n").expect("readable");
+        let found = |node: &Node, path: &str| node.find(path).map(Node::brief);
+        assert_eq!(found(&node, "a.b.trip.ratio"), Some("2".into()));
+        assert_eq!(found(&node, "l.1.y"), Some("z".into()));
+        assert_eq!(found(&node, "a.c"), None);
+        let text = |text: &str| Node { spot: Spot::default(), value: Value::Text(text.into()) };
+        for (path, value) in [("a.b.trip.ratio", "3"), ("a.b.new.deep", "4"), ("l.0", "w")] {
+            node.set(path, text(value));
+        }
+        assert_eq!(node.brief(), "{a.b: {c: 1, trip.ratio: 3, new: {deep: 4}}, l: [w, {y: z}]}");
     }
 
     #[test]

@@ -91,26 +91,38 @@ impl fmt::Display for Errors {
 }
 
 /// Collects the problems of one file.
-pub(crate) struct Report {
+#[derive(Clone, Debug)]
+pub struct Report {
     origin: Arc<str>,
     problems: Vec<Problem>,
 }
 
 impl Report {
-    pub(crate) fn new(origin: &Arc<str>) -> Self {
+    /// No problem yet with the file of this name.
+    pub fn new(origin: &Arc<str>) -> Self {
         Self { origin: Arc::clone(origin), problems: Vec::new() }
     }
 
-    /// What a default says stands nowhere.
-    pub(crate) fn say(&mut self, spot: Spot, message: impl AsRef<str>) {
+    /// Notes a problem at `spot`; what a default says stands nowhere.
+    pub fn say(&mut self, spot: Spot, message: impl AsRef<str>) {
         self.problems.push(Problem::new(&self.origin, Some(spot).filter(|spot| *spot != Spot::default()), message));
     }
 
-    pub(crate) fn into_problems(self) -> Vec<Problem> {
+    /// Notes problems that were found elsewhere.
+    pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.problems.extend(problems);
+    }
+
+    /// All of them.
+    pub fn into_problems(self) -> Vec<Problem> {
         self.problems
     }
 
-    pub(crate) fn finish(self) -> Result<(), Errors> {
+    /// The end of a check.
+    ///
+    /// # Errors
+    /// Everything that was noted.
+    pub fn finish(self) -> Result<(), Errors> {
         Errors::of(self.problems).map_or(Ok(()), Err)
     }
 }
