@@ -4,5 +4,6 @@ pub mod baselines;
 pub mod clients;
 pub mod draws;
 pub mod engine;
+pub mod scenario;
 pub mod study;
 pub mod world;

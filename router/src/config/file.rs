@@ -68,6 +68,9 @@ pub struct Config {
     /// What messages call this file.
     #[serde(skip)]
     pub(super) origin: Arc<str>,
+    /// Whether it may hold what nothing uses: its models have been replaced.
+    #[serde(skip)]
+    pub(super) partial: bool,
 }
 
 /// Certificate and key of a listener, PEM.

@@ -66,6 +66,9 @@ fn kinds(config: &Config, report: &mut Report) {
     count("keys", &config.keys, report);
     count("tiers", &config.tiers, report);
     count("models", &config.models, report);
+    if config.partial {
+        return;
+    }
     unused("provider", &config.providers, &providers, "no key group", report);
     unused("key group", &config.keys, &groups, "no tier", report);
     unused("tier", &config.tiers, &tiers, "no model", report);

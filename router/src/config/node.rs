@@ -162,6 +162,22 @@ impl Node {
         self.put(name, made);
     }
 
+    /// The same without places, for what stands in no file.
+    #[must_use]
+    pub fn unplaced(&self) -> Self {
+        let spot = Spot::default();
+        let value = match &self.value {
+            Value::Nothing | Value::Text(_) => self.value.clone(),
+            Value::List(items) => Value::List(items.iter().map(Self::unplaced).collect()),
+            Value::Map(entries) => {
+                let unplaced =
+                    |entry: &Entry| Entry { key: entry.key.clone(), key_spot: spot, value: entry.value.unplaced() };
+                Value::Map(entries.iter().map(unplaced).collect())
+            }
+        };
+        Self { spot, value }
+    }
+
     /// As one line, the way it could be written.
     pub fn brief(&self) -> String {
         match &self.value {
@@ -180,6 +196,13 @@ impl Node {
 fn after<'a>(name: &str, path: &'a str) -> Option<&'a str> {
     let rest = path.strip_prefix(name)?;
     if rest.is_empty() { Some(rest) } else { rest.strip_prefix('.') }
+}
+
+/// Shows the place only: a file may hold inline keys.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.spot)
+    }
 }
 
 fn spot(line: u64, column: u64) -> Spot {

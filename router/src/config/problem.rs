@@ -50,6 +50,15 @@ impl Errors {
         Self(vec![problem])
     }
 
+    /// These and others.
+    #[must_use]
+    pub fn and(mut self, others: Vec<Problem>) -> Self {
+        self.0.extend(others);
+        self.0.sort();
+        self.0.dedup();
+        self
+    }
+
     /// Each of them.
     pub fn problems(&self) -> &[Problem] {
         &self.0

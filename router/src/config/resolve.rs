@@ -13,7 +13,7 @@ use super::file::{
 };
 use super::graph;
 use super::node::Node;
-use super::placed::At;
+use super::placed::{At, Named};
 use super::problem::{Errors, Problem, Report};
 use super::secret::{Environment, SecretSource, Secrets, TokenDigest, fingerprint, rehearsed_fingerprint};
 use super::written::{Count, Dollars};
@@ -69,6 +69,24 @@ impl Config {
         let mut config: Self = decode(node, origin)?;
         config.origin = Arc::clone(origin);
         Ok(config)
+    }
+
+    /// This configuration with other models: those of the same name are replaced, others are added behind. What they
+    /// leave unused is no mistake. `origin` is the file in which they stand.
+    #[must_use]
+    pub fn with_models(&self, models: &Named<Model>, origin: &Arc<str>) -> Self {
+        let mut config = self.clone();
+        for (name, model) in models.iter() {
+            match config.models.position(name) {
+                Some(index) => config.models.0[index] = (name.clone(), model.clone()),
+                None => config.models.0.push((name.clone(), model.clone())),
+            }
+        }
+        if !models.is_empty() {
+            config.origin = Arc::clone(origin);
+            config.partial = true;
+        }
+        config
     }
 
     /// What messages call this file.

@@ -1,0 +1,28 @@
+//! The scenarios that are built into the program.
+
+use stormproof_router::config::Errors;
+
+use super::document::{Document, Embedded};
+
+macro_rules! files {
+    ($($name:literal),+ $(,)?) => {
+        /// Every file of `scenarios/` that a program carries: its name and its text.
+        pub const BUILT_IN: &[(&str, &str)] =
+            &[$(($name, include_str!(concat!("../../../scenarios/", $name)))),+];
+    };
+}
+
+files! {
+    "stormproof.yaml",
+    "expected-rotation.yaml",
+}
+
+/// The scenario of that name, without its extension; `None` where there is none.
+///
+/// # Errors
+/// As [`Document::parse`].
+pub fn built_in(name: &str) -> Option<Result<Document, Errors>> {
+    let file = format!("{name}.yaml");
+    let (_, text) = BUILT_IN.iter().find(|(known, _)| *known == file)?;
+    Some(Document::parse(text, &file, Embedded(BUILT_IN)))
+}
