@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_name_that_stands_twice_is_refused_with_both_places() {
-        let errors = parse("a: 1\nb: 2\na: 3\n").err().expect("twice");
+        let errors = parse("a: 1\nb: 2\na: 3\n").expect_err("twice");
         assert_eq!(errors.to_string(), "t.yaml:3:1: `a` stands here twice, first in line 1; keep one");
     }
 
