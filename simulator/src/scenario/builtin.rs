@@ -15,6 +15,20 @@ macro_rules! files {
 files! {
     "stormproof.yaml",
     "expected-rotation.yaml",
+    "family-a.yaml",
+    "family-b.yaml",
+    "family-c.yaml",
+    "family-e.yaml",
+    "family-g.yaml",
+    "family-i.yaml",
+    "family-j.yaml",
+    "quiet-pool.yaml",
+    "learn.yaml",
+    "contradicting-quota.yaml",
+    "shared-projects.yaml",
+    "address-throttle.yaml",
+    "mid-stream-cuts.yaml",
+    "aider-storm.yaml",
 }
 
 /// The scenario of that name, without its extension; `None` where there is none.

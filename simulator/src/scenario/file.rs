@@ -583,10 +583,13 @@ pub enum ReasonWord {
 #[serde(rename_all = "kebab-case")]
 pub enum WordingWord {
     /// Gemini in April 2025: quotas named without values, no retry delay.
+    #[serde(rename = "gemini-spring-2025")]
     GeminiSpring2025,
     /// Gemini in mid 2025: one quota with its value and a retry delay.
+    #[serde(rename = "gemini-summer-2025")]
     GeminiSummer2025,
     /// Gemini since late 2025: every violated quota, and a retry delay that is short even for a day quota.
+    #[serde(rename = "gemini-late-2025")]
     GeminiLate2025,
     /// No details at all, as paid Gemini keys see it.
     GeminiBare,
