@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use memchr::memchr2;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -329,6 +330,19 @@ pub(super) type Present = Option<IgnoredAny>;
 /// Serialises what consists of text, numbers and raw values only, which cannot fail.
 pub(super) fn to_vec(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Appends one event. A payload must be one line; source text that was carried along may have more, outside of its
+/// strings.
+pub(super) fn write_event(out: &mut Vec<u8>, before: &[u8], payload: &[u8], after: &[u8]) {
+    out.extend_from_slice(before);
+    if memchr2(b'\n', b'\r', payload).is_none() {
+        out.extend_from_slice(payload);
+    } else {
+        // A line end inside of a string is escaped, so every bare one is between tokens.
+        out.extend(payload.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+    }
+    out.extend_from_slice(after);
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! its path; what is only a hint, or asks for less filtering than the other side does anyway, is dropped.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -49,7 +49,7 @@ struct Reader<'a> {
     messages: Vec<Json<'a>>,
 }
 
-/// Ids for calls that came without one. Mistral takes nine letters or digits, and nothing else.
+/// Ids for calls that came without one, in the form that every upstream takes.
 fn call_id(number: usize) -> String {
     format!("call{number:05}")
 }
@@ -97,7 +97,7 @@ impl<'a> Reader<'a> {
     }
 
     fn contents(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
-        let mut calls = Calls::default();
+        let mut calls = Calls::new(self.flavor);
         for (index, content) in one_or_many(value, at)?.into_iter().enumerate() {
             let at = at.index(index);
             let fields = Fields::of(content, &at)?;
@@ -334,32 +334,44 @@ fn value_of_budget(budget: &RawValue, at: &At<'_>) -> Result<i64, Refusal> {
     value(budget, "a number of tokens", at)
 }
 
-/// Calls made and not yet answered, so that answers without an id find theirs.
-#[derive(Default)]
+/// Calls made, so that answers find theirs: by id, or without one the oldest open call of their function.
 struct Calls<'a> {
+    flavor: Flavor,
     made: usize,
+    /// From the client's id to the one that goes out.
+    ids: BTreeMap<Cow<'a, str>, String>,
     open: BTreeMap<Cow<'a, str>, VecDeque<String>>,
+    answered: BTreeSet<String>,
 }
 
 impl<'a> Calls<'a> {
-    fn made(&mut self, id: Option<Cow<'a, str>>, name: Cow<'a, str>) -> String {
+    fn new(flavor: Flavor) -> Self {
+        Self { flavor, made: 0, ids: BTreeMap::new(), open: BTreeMap::new(), answered: BTreeSet::new() }
+    }
+
+    fn made(&mut self, own: Option<Cow<'a, str>>, name: Cow<'a, str>) -> String {
         self.made += 1;
-        let id = id.filter(|id| !id.is_empty()).map_or_else(|| call_id(self.made), Cow::into_owned);
+        let id = match own.as_deref() {
+            Some(own) if self.flavor.takes_call_id(own) => own.to_owned(),
+            Some(_) | None => call_id(self.made),
+        };
+        self.ids.extend(own.map(|own| (own, id.clone())));
         self.open.entry(name).or_default().push_back(id.clone());
         id
     }
 
-    /// The id of the call that is being answered: the one given, or the oldest open one of this function.
-    fn answered(&mut self, id: Option<Cow<'a, str>>, name: &str) -> Option<String> {
-        let open = self.open.get_mut(name);
-        match id.filter(|id| !id.is_empty()) {
-            Some(id) => {
-                if let Some(open) = open {
-                    open.retain(|other| *other != *id);
-                }
-                Some(id.into_owned())
+    fn answered(&mut self, own: Option<Cow<'a, str>>, name: &str) -> Option<String> {
+        if let Some(own) = own.filter(|own| !own.is_empty()) {
+            let id = self.ids.get(&own).cloned().unwrap_or_else(|| own.into_owned());
+            self.answered.insert(id.clone());
+            return Some(id);
+        }
+        let open = self.open.get_mut(name)?;
+        loop {
+            let id = open.pop_front()?;
+            if !self.answered.contains(&id) {
+                return Some(id);
             }
-            None => open?.pop_front(),
         }
     }
 }

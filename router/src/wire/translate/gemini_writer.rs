@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::Identity;
 use super::gemini_answers::joined;
 use crate::wire::gemini::{Answer, Candidate, Content, Finish, FunctionCall, MODEL, Part};
-use crate::wire::json::{At, Fields, Json, elements, is_array, is_string, string, to_vec};
+use crate::wire::json::{At, Fields, Json, elements, is_array, is_string, string, to_vec, write_event};
 use crate::wire::open_ai::{Choice, Message, Reply};
 use crate::wire::sse::Framing;
 use crate::wire::usage::{GeminiCounts, OpenAiCounts};
@@ -141,9 +141,7 @@ impl GeminiWriter {
             (Framing::Array, false) => (b"[", b""),
             (Framing::Array, true) => (b"\n,\r\n", b""),
         };
-        out.extend_from_slice(before);
-        out.extend_from_slice(event);
-        out.extend_from_slice(after);
+        write_event(out, before, event, after);
     }
 }
 

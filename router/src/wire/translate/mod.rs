@@ -215,6 +215,14 @@ impl Flavor {
         }
     }
 
+    /// Whether a tool call may have this id. Mistral takes nine letters or digits, and nothing else.
+    fn takes_call_id(self, id: &str) -> bool {
+        match self {
+            Self::OpenAi => !id.is_empty(),
+            Self::Mistral => id.len() == 9 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+        }
+    }
+
     /// Whether `reasoning_effort` is known.
     fn thinks(self) -> bool {
         match self {

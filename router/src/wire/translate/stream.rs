@@ -10,7 +10,7 @@ use crate::core::{Facts, Usage, WallTime};
 use crate::wire::dialect::Dialect;
 use crate::wire::errors::facts;
 use crate::wire::gemini::Answer;
-use crate::wire::json::to_vec;
+use crate::wire::json::{to_vec, write_event};
 use crate::wire::open_ai::{Message, Reply};
 use crate::wire::sse::{Event, Framing, Splitter, Unframed, last_event};
 use crate::wire::usage::{GeminiCounts, OpenAiCounts};
@@ -258,9 +258,7 @@ impl Relay {
 }
 
 fn write_chunk(reply: &Reply<'_>, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"data: ");
-    out.extend_from_slice(&to_vec(reply));
-    out.extend_from_slice(b"\n\n");
+    write_event(out, b"data: ", &to_vec(reply), b"\n\n");
 }
 
 fn gemini_event<'a>(data: &'a [u8], usage: &mut Option<Usage>) -> Result<Answer<'a>, Failure> {
