@@ -351,11 +351,11 @@ impl Router {
     }
 
     /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.
-    pub(super) fn latest_start(&mut self, now: Timestamp, request: &Request, tier: TierId) -> Timestamp {
+    pub(super) fn latest_start(&self, now: Timestamp, request: &Request, tier: TierId) -> Timestamp {
         let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
         let knobs = &self.plan.settings.knobs;
         let latency = self.nodes[node as usize].latency(request.stream);
-        let latest = latest_start(request.arrived, request.deadline, latency, request.endpoint, knobs);
+        let latest = latest_start(request.arrived, request.deadline, latency, knobs);
         latest.max(now + knobs.retry_backoff_max).min(request.deadline)
     }
 

@@ -1,7 +1,7 @@
 //! Why a request is not served: the causes in a verdict, and the notes for whoever listens.
 //!
 //! Both walk over all deployments once more, which is why they happen only when a request is turned away or somebody
-//! listens.
+//! listens. Whether anybody listens changes no state.
 
 use super::decide::Offer;
 use super::ids::{DeploymentId, TierId};
@@ -35,11 +35,11 @@ impl Router {
     }
 
     fn tier_cause(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize) -> TierCause {
-        let deployments = self.plan.tiers[tier.index()].deployments.clone();
+        let deployments = &self.plan.tiers[tier.index()].deployments;
         let total = deployments.len() as u32;
         let mut tally: Vec<(Cause, u32)> = Vec::new();
         let mut usable = 0;
-        for deployment in deployments {
+        for &deployment in deployments {
             let obstacle = self.obstacle(now, request, deployment);
             usable += u32::from(obstacle.is_none_or(|obstacle| !obstacle.hard));
             if let Some(Obstacle { cause, .. }) = obstacle {
@@ -62,13 +62,13 @@ impl Router {
     }
 
     /// Tells for each deployment of the tiers before `position` why it was passed over.
-    pub(super) fn explain_skips<O: Observer>(&mut self, scene: &mut Scene<'_, O>, request: &Request, position: usize) {
+    pub(super) fn explain_skips<O: Observer>(&self, scene: &mut Scene<'_, O>, request: &Request, position: usize) {
         if !scene.listens() {
             return;
         }
         let tiers = request.model.map_or(Vec::new(), |model| self.plan.models[model.index()].clone());
         for tier in tiers.into_iter().take(position.saturating_add(1)) {
-            for deployment in self.plan.tiers[tier.index()].deployments.clone() {
+            for &deployment in &self.plan.tiers[tier.index()].deployments {
                 if let Some(Obstacle { cause, until, count, .. }) = self.obstacle(scene.now, request, deployment) {
                     let until = (until < Timestamp::MAX).then_some(until);
                     scene.tell(|| Note::Skipped { request: request.id, deployment, cause, count, until });
@@ -77,7 +77,7 @@ impl Router {
         }
     }
 
-    fn obstacle(&mut self, now: Timestamp, request: &Request, deployment: DeploymentId) -> Option<Obstacle> {
+    fn obstacle(&self, now: Timestamp, request: &Request, deployment: DeploymentId) -> Option<Obstacle> {
         let rules = self.rules();
         let place = *self.plan.places.get(deployment.index())?;
         let offset = endpoint_offset(request.endpoint);
@@ -85,7 +85,8 @@ impl Router {
         if key.drained > now {
             return Some(Obstacle { cause: Cause::Operator, until: key.drained, count: None, hard: true });
         }
-        let quota = &mut self.quotas[(place.quota + offset) as usize];
+        // A copy, because looking must leave no trace: a story that is listened to goes as one that is not.
+        let mut quota = self.quotas[(place.quota + offset) as usize].clone();
         for (cooldown, may_be_soft) in
             [(&self.providers[place.provider as usize], false), (&quota.cooldown, false), (&key.cooldown, true)]
         {

@@ -5,7 +5,6 @@ use super::cooldown::{Cooldown, Sentence, growing};
 use super::draw::{draw, unit};
 use super::facts::{Ending, Transport};
 use super::input::{Finished, Scope};
-use super::latency::Prior;
 use super::observer::{Note, Observer, Provenance};
 use super::output::{Cause, Outcome, Verdict};
 use super::plan::endpoint_offset;
@@ -303,16 +302,15 @@ impl Router {
         if at_end && attempt.stream && attempt.first_byte {
             return;
         }
-        let prior = Prior::of(attempt.endpoint, &self.plan.settings.knobs);
         let index = attempt.place.node + endpoint_offset(attempt.endpoint);
         let node = &mut self.nodes[index as usize];
         let running = node.in_flight as usize;
         let after = now.since(attempt.dispatched);
-        let latency = node.latency(attempt.stream);
+        let latency = node.latency_mut(attempt.stream);
         if ended {
-            latency.ended(after, prior);
+            latency.ended(after);
         } else {
-            latency.censored(after, prior);
+            latency.censored(after);
         }
         if latency.is_stale(running) {
             let same = |other: &&Attempt| {

@@ -13,7 +13,8 @@ use super::units::{Tokens, Usd};
 /// One thing that happened. Every input is handled completely, at one time, before the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Input {
-    /// These settings are in force from now on. The first input of every run.
+    /// These settings are in force from now on: every id that the router names from here is theirs. The first input
+    /// of every run.
     Configured {
         /// The full settings.
         settings: Arc<Settings>,
@@ -91,6 +92,11 @@ pub enum Endpoint {
     Embed,
     /// Counting tokens.
     Count,
+}
+
+impl Endpoint {
+    /// Every kind of call.
+    pub const ALL: [Self; 3] = [Self::Generate, Self::Embed, Self::Count];
 }
 
 /// The end of an attempt.

@@ -23,7 +23,7 @@ const BUCKETS: usize = (STEPS * OCTAVES) as usize + 2;
 /// The scale begins at 2^26 ns, about 67 ms.
 const FIRST_OCTAVE: u32 = 26;
 
-/// A learnt distribution of one latency.
+/// A learnt distribution of one latency. It answers nothing until its prior is laid out.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Latency {
     ended: Vec<u32>,
@@ -59,15 +59,13 @@ impl Prior {
 
 impl Latency {
     /// An answer took so long.
-    pub(super) fn ended(&mut self, after: Duration, prior: Prior) {
-        self.begin(prior);
+    pub(super) fn ended(&mut self, after: Duration) {
         self.ended[bucket(after)] += UNIT;
         self.observed();
     }
 
     /// A call was given up after so long.
-    pub(super) fn censored(&mut self, after: Duration, prior: Prior) {
-        self.begin(prior);
+    pub(super) fn censored(&mut self, after: Duration) {
         self.censored[bucket(after)] += UNIT;
         self.observed();
     }
@@ -101,8 +99,7 @@ impl Latency {
     }
 
     /// Probability that an answer is there after `time`.
-    pub(super) fn chance(&mut self, time: Duration, prior: Prior) -> f64 {
-        self.begin(prior);
+    pub(super) fn chance(&self, time: Duration) -> f64 {
         let index = bucket(time);
         let below = if index == 0 { 0.0 } else { self.chance[index - 1] };
         let (low, high) = edges(index);
@@ -111,8 +108,8 @@ impl Latency {
     }
 
     /// The shortest time in which the chance of an answer is at most `risk` below its chance within `all`.
-    pub(super) fn needed(&mut self, all: Duration, risk: f64, prior: Prior) -> Duration {
-        let goal = self.chance(all, prior) - risk;
+    pub(super) fn needed(&self, all: Duration, risk: f64) -> Duration {
+        let goal = self.chance(all) - risk;
         if goal <= 0.0 {
             return Duration::ZERO;
         }
@@ -135,8 +132,8 @@ impl Latency {
         }
     }
 
-    /// Lays out the prior, once.
-    fn begin(&mut self, prior: Prior) {
+    /// Lays out the prior, unless that has been done.
+    pub(super) fn begin(&mut self, prior: Prior) {
         if !self.chance.is_empty() {
             return;
         }
@@ -181,14 +178,8 @@ fn edges(index: usize) -> (u64, u64) {
 }
 
 /// The latest safe start: the longest wait that costs at most `queue.deadline_risk` of the chance to be in time.
-pub(super) fn latest_start(
-    arrived: Timestamp,
-    deadline: Timestamp,
-    latency: &mut Latency,
-    endpoint: Endpoint,
-    knobs: &Knobs,
-) -> Timestamp {
-    let needed = latency.needed(deadline.since(arrived), knobs.queue_deadline_risk, Prior::of(endpoint, knobs));
+pub(super) fn latest_start(arrived: Timestamp, deadline: Timestamp, latency: &Latency, knobs: &Knobs) -> Timestamp {
+    let needed = latency.needed(deadline.since(arrived), knobs.queue_deadline_risk);
     deadline - needed
 }
 
@@ -198,6 +189,12 @@ mod tests {
 
     fn secs(secs: u64) -> Duration {
         Duration::from_secs(secs)
+    }
+
+    fn fresh() -> Latency {
+        let mut latency = Latency::default();
+        latency.begin(Prior::of(Endpoint::Generate, &Knobs::default()));
+        latency
     }
 
     #[test]
@@ -213,39 +210,39 @@ mod tests {
     fn the_prior_alone_gives_the_lognormal_waits() {
         // Lognormal, median 20 s, sigma 0.6: F(60 s) = 0.9664, F(180 s) = 0.99987; at a risk of 1 % that leaves 55.8 s
         // and 77.1 s for the answer.
-        let (prior, mut latency) = (Prior::of(Endpoint::Generate, &Knobs::default()), Latency::default());
+        let latency = fresh();
         let close = |found: Duration, wanted: f64| (found.as_secs_f64() - wanted).abs() < 0.05 * wanted;
-        assert!((latency.chance(secs(60), prior) - 0.9664).abs() < 0.002);
-        assert!(close(latency.needed(secs(60), 0.01, prior), 55.8));
-        assert!(close(latency.needed(secs(180), 0.01, prior), 80.4));
-        assert_eq!(latency.needed(secs(1), 0.01, prior), Duration::ZERO, "nothing is lost by waiting in vain");
+        assert!((latency.chance(secs(60)) - 0.9664).abs() < 0.002);
+        assert!(close(latency.needed(secs(60), 0.01), 55.8));
+        assert!(close(latency.needed(secs(180), 0.01), 80.4));
+        assert_eq!(latency.needed(secs(1), 0.01), Duration::ZERO, "nothing is lost by waiting in vain");
     }
 
     #[test]
     fn answers_outweigh_the_prior() {
-        let (prior, mut latency) = (Prior::of(Endpoint::Generate, &Knobs::default()), Latency::default());
+        let mut latency = fresh();
         for _ in 0..3000 {
-            latency.ended(secs(2), prior);
+            latency.ended(secs(2));
         }
         assert!(latency.is_stale(0));
         latency.refresh(std::iter::empty());
-        assert!(latency.chance(secs(3), prior) > 0.99);
-        assert!(latency.needed(secs(60), 0.01, prior) < secs(3));
+        assert!(latency.chance(secs(3)) > 0.99);
+        assert!(latency.needed(secs(60), 0.01) < secs(3));
     }
 
     #[test]
     fn censored_calls_make_it_slower_but_are_not_counted_as_answers() {
-        let (prior, mut latency) = (Prior::of(Endpoint::Generate, &Knobs::default()), Latency::default());
+        let mut latency = fresh();
         for _ in 0..500 {
-            latency.ended(secs(10), prior);
-            latency.ended(secs(40), prior);
+            latency.ended(secs(10));
+            latency.ended(secs(40));
         }
         latency.refresh(std::iter::empty());
-        let before = latency.chance(secs(20), prior);
+        let before = latency.chance(secs(20));
         // As many again, still running after 20 s: they belong to the slow half.
         latency.refresh((0..500).map(|_| secs(20)));
-        let after = latency.chance(secs(20), prior);
+        let after = latency.chance(secs(20));
         assert!((before - 0.5).abs() < 0.03 && (after - 0.33).abs() < 0.03, "{before} {after}");
-        assert!(latency.chance(secs(50), prior) > 0.97);
+        assert!(latency.chance(secs(50)) > 0.97);
     }
 }

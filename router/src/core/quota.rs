@@ -53,6 +53,8 @@ struct Day {
     number: u32,
     charged: u32,
     errored: u32,
+    /// How often an operator has said what is used.
+    restated: u32,
 }
 
 /// A dispatched attempt's share of a quota.
@@ -60,6 +62,7 @@ struct Day {
 pub(super) struct Reservation {
     sequence: u64,
     day: u32,
+    restated: u32,
     tokens: u32,
     /// Whether it passed only because failed calls were taken not to count.
     pub(super) contested: bool,
@@ -181,17 +184,18 @@ impl Quota {
     pub(super) fn reserve(&mut self, now: Timestamp, tokens: u32, contested: bool, rules: &Rules) -> Reservation {
         self.roll(rules.day);
         self.day.charged += 1;
-        Reservation { sequence: self.window.push(now, tokens), day: rules.day, tokens, contested }
+        let restated = self.day.restated;
+        Reservation { sequence: self.window.push(now, tokens), day: rules.day, restated, tokens, contested }
     }
 
     /// Puts a reservation right: `tokens` is what the provider counted, where it said.
     pub(super) fn settle(&mut self, reservation: Reservation, tokens: Option<u32>, charge: Charge) {
         self.window.settle(reservation.sequence, tokens.unwrap_or(reservation.tokens), charge);
-        if reservation.day != self.day.number || charge == Charge::Charged {
+        let counted_here = (reservation.day, reservation.restated) == (self.day.number, self.day.restated);
+        if !counted_here || charge == Charge::Charged {
             return;
         }
-        // An operator may have set a lower count meanwhile.
-        self.day.charged = self.day.charged.saturating_sub(1);
+        self.day.charged -= 1;
         if charge == Charge::Errored {
             self.day.errored += 1;
         }
@@ -213,9 +217,9 @@ impl Quota {
         window.used(count_errors)
     }
 
-    /// An operator's word on what is used.
+    /// An operator's word on what is used. It covers what is in flight: no refund of that lowers it.
     pub(super) fn set_used_today(&mut self, requests: u32, day: u32) {
-        self.day = Day { number: day, charged: requests, errored: 0 };
+        self.day = Day { number: day, charged: requests, errored: 0, restated: self.day.restated + 1 };
     }
 
     /// Believes the configured limits again.
@@ -256,7 +260,7 @@ impl Quota {
 
     fn roll(&mut self, day: u32) {
         if self.day.number != day {
-            self.day = Day { number: day, charged: 0, errored: 0 };
+            self.day = Day { number: day, charged: 0, errored: 0, restated: self.day.restated };
         }
     }
 }

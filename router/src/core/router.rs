@@ -16,6 +16,7 @@ use super::cooldown::Cooldown;
 use super::decide::{Decision, Pick};
 use super::ids::{AttemptId, RequestId, TierId};
 use super::input::{Arrived, Endpoint, Input};
+use super::latency::Prior;
 use super::observer::{Note, Observer};
 use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
 use super::plan::{Plan, Register, endpoint_offset};
@@ -109,8 +110,15 @@ impl Route for Router {
         self.now = now;
         let scene = &mut Scene { now, observer };
         self.let_time_pass(scene);
+        if !matches!(input, Input::Configured { .. }) {
+            self.serve_due(scene);
+        }
         match input {
-            Input::Configured { settings } => self.configure(scene, settings),
+            // Nothing starts before: its name for a deployment would be read under the new settings.
+            Input::Configured { settings } => {
+                self.configure(scene, settings);
+                self.serve_due(scene);
+            }
             Input::Clock { wall } => self.set_clock(scene, wall),
             Input::Arrived(arrived) => self.arrive(scene, arrived),
             Input::FirstByte { attempt } => self.first_byte(scene, Handle::unpack(attempt.get())),
@@ -169,6 +177,11 @@ impl Router {
         while let Some((at, handle)) = self.acceptances.pop_due(now) {
             self.accept(scene, at, handle);
         }
+    }
+
+    /// Starts what came free by time alone, and asks whoever wanted to be asked by now.
+    fn serve_due<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
+        let now = scene.now;
         self.start_waiters(scene);
         while let Some((_, (handle, ticket))) = self.reviews.pop_due(now) {
             self.review(scene, handle, ticket);
@@ -554,6 +567,14 @@ impl Router {
         self.tiers.resize_with(population.tiers, TierState::default);
         self.clients.resize_with(population.clients, ClientState::default);
         self.calendar.configure(scene.now, &self.plan.settings.resets);
+        for first in &self.plan.nodes {
+            for endpoint in Endpoint::ALL {
+                let prior = Prior::of(endpoint, &self.plan.settings.knobs);
+                let node = &mut self.nodes[(first + endpoint_offset(endpoint)) as usize];
+                node.whole.begin(prior);
+                node.first_byte.begin(prior);
+            }
+        }
 
         // A dead key that had left and comes back is a new word of the operator.
         for key in self.plan.keys.iter().filter(|key| !old.keys.contains(key)) {

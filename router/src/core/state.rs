@@ -196,7 +196,12 @@ impl Request {
 
 impl Node {
     /// The latency that a deadline governs: of the first byte on a stream, of the whole answer otherwise.
-    pub(super) fn latency(&mut self, stream: bool) -> &mut Latency {
+    pub(super) fn latency(&self, stream: bool) -> &Latency {
+        if stream { &self.first_byte } else { &self.whole }
+    }
+
+    /// The same, to learn from.
+    pub(super) fn latency_mut(&mut self, stream: bool) -> &mut Latency {
         if stream { &mut self.first_byte } else { &mut self.whole }
     }
 }
@@ -244,12 +249,12 @@ pub(super) fn infer_fault<'a>(
     knobs: &Knobs,
 ) -> Fault {
     let recent = |at: Option<Timestamp>| at.is_some_and(|at| now.since(at) <= knobs.scope_window);
-    let (mut bad, mut good) = (0u32, 0u32);
+    let (mut bad, mut good, mut others_good) = (0u32, 0u32, 0u32);
     for site in sites {
         bad += u32::from(recent(site.last_failure));
         good += u32::from(recent(site.last_success));
+        others_good += u32::from(recent(site.last_success) && !std::ptr::eq(site, failed));
     }
-    let others_good = good - u32::from(recent(failed.last_success));
     let seen = f64::from(bad + good).max(1.0);
     if bad >= knobs.scope_distinct_keys && f64::from(bad) / seen > knobs.trip_ratio {
         Fault::Model
