@@ -4,6 +4,7 @@ pub mod baselines;
 pub mod clients;
 pub mod draws;
 pub mod engine;
+pub mod import;
 pub mod scenario;
 pub mod study;
 pub mod world;

@@ -113,7 +113,7 @@ fn both_models_overloaded_plain_1_109() {
 fn both_models_overloaded_plain_1_66() {
     let day = both_overloaded(false);
     let (mut refused, mut growth) = (Vec::new(), Vec::new());
-    for seed in 1..=100 {
+    for seed in 1..=300 {
         let told = watch(&day, &settings(), &options(Version::V1_66), seed).told;
         assert_eq!(count(&told[..30], Told::answered), 30);
         assert_eq!(count(&told[30..], Told::answered), 0);
@@ -133,11 +133,11 @@ fn both_models_overloaded_plain_1_66() {
     let quantile = |share: f64| growth[(share * (growth.len() - 1) as f64) as usize];
     let (low, high) = (quantile(0.1), quantile(0.9));
     println!(
-        "both 503, plain          V1_66   hangs on {} of 100 seeds after {mean:.1} x 429 (measured 13)",
+        "both 503, plain          V1_66   hangs on {} of 300 seeds after {mean:.1} x 429 (measured 13)",
         refused.len()
     );
     println!("both 503, plain          V1_66   texts grow {low:.2}- to {high:.2}-fold (measured 2.4 to 2.7)");
-    assert!(refused.len() >= 80);
+    assert!(refused.len() >= 225, "the rest loses its keys before its texts are long enough");
     assert!((mean - 13.0).abs() <= 1.2, "2 points of 60 requests");
     assert!(low > 2.3 && high < 2.8);
 }

@@ -1,7 +1,7 @@
 //! What clients are told when nothing helped: status, headers, and the error text or its size.
 
 use stormproof_router::core::{
-    Cause, Duration, Finished, Foreign, ModelId, Outcome, Price, TierCause, Timestamp, Usage, Usd, Verdict,
+    Cause, Duration, Finished, Foreign, ModelId, Outcome, TierCause, Timestamp, Usd, Verdict,
 };
 
 use super::bench::Cooldown;
@@ -89,7 +89,7 @@ impl LiteLlm {
     pub(super) fn cost(&self, slot: Slot, finished: &Finished, answered: bool) -> Usd {
         let deployment = self.state.settings.deployments[self.graph.slots[slot].deployment.index()];
         let price = &self.state.settings.tiers[deployment.tier.index()].price;
-        cost(price, finished.usage.unwrap_or_default(), answered)
+        price.cost(finished.usage.unwrap_or_default(), answered)
     }
 
     /// "No deployments available" for `group`, written out or measured.
@@ -151,14 +151,4 @@ impl LiteLlm {
             None => Size::EMPTY,
         }
     }
-}
-
-/// What one call costs at this price; only answers are charged for themselves.
-fn cost(price: &Price, usage: Usage, answered: bool) -> Usd {
-    let tokens = price.above.filter(|(threshold, _)| usage.input > *threshold).map_or(price.tokens, |(_, above)| above);
-    let fresh = usage.input.get().saturating_sub(usage.cached.get());
-    let parts = [(fresh, tokens.input), (usage.cached.get(), tokens.cached), (usage.output.get(), tokens.output)];
-    let micros: i128 = parts.iter().map(|(count, rate)| i128::from(*count) * i128::from(rate.as_micros())).sum();
-    let answer = if answered { price.answer } else { Usd::ZERO };
-    answer + Usd::from_micros((micros / 1_000_000) as i64)
 }
