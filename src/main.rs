@@ -1,3 +1,45 @@
-//! The command line.
+//! The command line: parse, run, exit code. Every subcommand has a file of its own and no logic but its wiring.
 
-fn main() {}
+mod check;
+mod clock;
+mod demo;
+mod failure;
+mod outcome;
+mod simulate;
+mod sweep;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Rehearse your LLM key pool's worst day, then ship the same router.
+///
+/// Exit codes: 0 fine; 1 it failed while running; 2 bad usage or bad input; 99 something that the scenario says must
+/// pass did not.
+#[derive(Parser)]
+#[command(name = "stormproof", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Simulate(simulate::Args),
+    Sweep(sweep::Args),
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    let run = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
+        Command::Sweep(args) => sweep::run(&args),
+        Command::Check(args) => check::run(&args),
+    };
+    match run {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}

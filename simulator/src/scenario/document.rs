@@ -13,6 +13,7 @@ use super::names::Scene;
 use super::pass::Expression;
 use super::{assumed, clients, compare, world};
 use crate::engine::Day;
+use crate::study::summary::Summary;
 use crate::study::{Case, Contender};
 
 /// The longest day: as many resets as settings carry.
@@ -34,6 +35,17 @@ pub struct Scenario {
     pub seeds: u32,
     /// The moment at which it begins, as written.
     pub start: String,
+}
+
+impl Scenario {
+    /// The summary of a study of this scenario with all that the scenario says about it: what it asks, when it begins,
+    /// and whether what must hold does.
+    #[must_use]
+    pub fn judge(&self, mut summary: Summary) -> Summary {
+        (summary.about, summary.start) = (self.about.clone(), self.start.clone());
+        summary.pass = self.pass.iter().map(|expression| expression.evaluate(&summary)).collect();
+        summary
+    }
 }
 
 /// Where the files that a scenario names are read from.

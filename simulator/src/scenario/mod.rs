@@ -13,9 +13,11 @@ pub mod file;
 mod names;
 mod pass;
 pub mod quantity;
+mod sweep;
 mod words;
 mod world;
 
 pub use builtin::{BUILT_IN, built_in};
 pub use document::{Document, Embedded, Files, Folder, Scenario, load, parse, schema};
 pub use pass::Expression;
+pub use sweep::Plan;

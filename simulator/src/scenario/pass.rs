@@ -155,6 +155,15 @@ impl Expression {
         &self.text
     }
 
+    /// The routers that it speaks of.
+    pub fn routers(&self) -> impl Iterator<Item = &str> {
+        let other = match &self.bound {
+            Bound::Quantity(_) => None,
+            Bound::Scaled(_, reference) => Some(reference.router.as_str()),
+        };
+        [self.left.router.as_str()].into_iter().chain(other)
+    }
+
     /// Whether it holds in this summary. A router that was left out of the study fails what is said of it.
     pub fn evaluate(&self, summary: &Summary) -> PassResult {
         let measured = self.left.value(summary);
