@@ -6,4 +6,6 @@
 pub mod config;
 pub mod core;
 pub mod log;
+#[cfg(feature = "proxy")]
+pub mod proxy;
 pub mod wire;

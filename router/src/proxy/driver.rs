@@ -1,0 +1,329 @@
+//! The one task that owns the router.
+//!
+//! It takes a batch of messages, stamps one time on all of them, lets the router handle each, writes inputs and
+//! decisions to the log with one write, and only then lets the decisions leave. So queue order is log order is decision
+//! order, a recorded day replays exactly, and a killed process has spent nothing that is not on record.
+//!
+//! When the log takes nothing any more, no new request enters and no call to a provider leaves; everything else still
+//! does, so requests inside keep their deadlines.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::clock::Clock;
+use super::journal::Journal;
+use super::live::Live;
+use super::mailbox::{Note, Sender};
+use super::message::{Arrival, Message, View};
+use super::metrics::Metrics;
+use crate::core::{
+    Arrived, AttemptId, Dispatch, Duration, Ending, Facts, Finished, Input, Outcome, Output, RequestId, Route,
+    Timestamp, Transport, Verdict, WallTime,
+};
+
+/// Messages taken at once; so many share one write to the log.
+const BATCH: usize = 256;
+
+/// How far wall clock and router's time may drift apart before the router is told.
+const DRIFT: Duration = Duration::from_millis(50);
+
+/// How often the drift is looked at, and a full log tried again. The world's time, not the router's.
+const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// How a driver's run begins.
+pub(super) struct Start<R, J> {
+    /// New, or rebuilt from the log.
+    pub(super) router: R,
+    pub(super) journal: J,
+    pub(super) clock: Clock,
+    pub(super) live: Arc<Live>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The highest request number on record.
+    pub(super) last_request: RequestId,
+    /// Requests and attempts that the process before this one took with it.
+    pub(super) lost: (Vec<RequestId>, Vec<AttemptId>),
+}
+
+/// The router and everything that only its driver may touch.
+pub(super) struct Driver<R, J> {
+    router: R,
+    journal: J,
+    clock: Clock,
+    live: Arc<Live>,
+    metrics: Arc<Metrics>,
+    last_request: RequestId,
+    /// Requests without an outcome.
+    requests: BTreeMap<RequestId, Sender>,
+    /// Attempts without an end, and whose they are.
+    attempts: BTreeMap<AttemptId, RequestId>,
+    /// Decisions of the batch being handled.
+    decided: Vec<Output>,
+    /// Calls that may not leave because they are not on record.
+    held: Vec<Dispatch>,
+    wake: Timestamp,
+    /// Wall time at the router's time zero, as the router was last told.
+    told: Option<WallTime>,
+    problem: Option<String>,
+    draining: bool,
+}
+
+impl<R: Route + 'static, J: Journal> Driver<R, J> {
+    /// Tells the router the settings, the wall clock, and what was lost with the process before.
+    pub(super) fn new(start: Start<R, J>) -> Self {
+        let mut driver = Self {
+            router: start.router,
+            journal: start.journal,
+            clock: start.clock,
+            live: start.live,
+            metrics: start.metrics,
+            last_request: start.last_request,
+            requests: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            decided: Vec::new(),
+            held: Vec::new(),
+            wake: Timestamp::MAX,
+            told: None,
+            problem: None,
+            draining: false,
+        };
+        let now = driver.clock.now();
+        driver.handle(now, Input::Configured { settings: Arc::clone(&driver.live.settings) });
+        driver.tell_wall(now);
+        let (requests, attempts) = start.lost;
+        for attempt in attempts {
+            driver.handle(now, Input::Finished(abandoned(attempt)));
+        }
+        for request in requests {
+            driver.handle(now, Input::Cancelled { request });
+        }
+        driver.commit(now);
+        driver
+    }
+
+    /// Runs until it has been drained, or until every handle is gone.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message<R>>) {
+        let mut batch = Vec::with_capacity(BATCH);
+        let alarm = tokio::time::sleep(TICK);
+        tokio::pin!(alarm);
+        let mut tick = Instant::now() + TICK;
+        while !(self.draining && self.requests.is_empty() && self.attempts.is_empty() && inbox.is_empty()) {
+            let due = self.clock.instant(self.wake).map_or(tick, |wake| wake.min(tick));
+            // An alarm that rings too early costs one turn of this loop; setting it anew costs a lock every time.
+            if due < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(due);
+            }
+            tokio::select! {
+                biased;
+                received = inbox.recv_many(&mut batch, BATCH) => if received == 0 { break },
+                () = &mut alarm => {}
+            }
+            let now = self.clock.now();
+            if Instant::now() >= tick {
+                tick = Instant::now() + TICK;
+                self.tell_wall(now);
+            }
+            if now >= self.wake {
+                self.wake = Timestamp::MAX;
+                self.handle(now, Input::Woke);
+            }
+            for message in batch.drain(..) {
+                self.take(now, message);
+            }
+            self.commit(now);
+        }
+        let now = self.clock.now();
+        match self.journal.close(now, &self.router) {
+            Ok(()) => info!("the event log is closed"),
+            Err(error) => error!(%error, "the event log could not be closed in order"),
+        }
+    }
+
+    fn take(&mut self, now: Timestamp, message: Message<R>) {
+        match message {
+            Message::Arrived(arrival) => self.arrive(now, arrival),
+            Message::FirstByte(attempt) => self.handle(now, Input::FirstByte { attempt }),
+            Message::Finished(finished) => {
+                // Once only, whoever reports it.
+                if self.attempts.remove(&finished.attempt).is_some() {
+                    self.metrics.attempt(finished.ending);
+                    self.handle(now, Input::Finished(finished));
+                }
+            }
+            Message::Gone(mailbox) => {
+                if let Some(request) = mailbox.request().filter(|request| self.requests.contains_key(request)) {
+                    self.handle(now, Input::Cancelled { request });
+                }
+            }
+            Message::Configured(live, done) => {
+                self.live = live;
+                self.handle(now, Input::Configured { settings: Arc::clone(&self.live.settings) });
+                drop(done.send(()));
+            }
+            Message::Operator { spell, author, done } => {
+                let spelt = spell(&self.live, now);
+                if let Ok(action) = &spelt {
+                    info!(?action, %author, "an operator acts");
+                    self.handle(now, Input::Operator { action: action.clone(), author });
+                }
+                drop(done.send(spelt));
+            }
+            Message::Inspect(look) => look(View {
+                router: &self.router,
+                live: &self.live,
+                now,
+                log_problem: self.problem.as_deref(),
+                requests: self.requests.len(),
+            }),
+            Message::Drain => self.draining = true,
+        }
+    }
+
+    fn arrive(&mut self, now: Timestamp, mut arrival: Arrival) {
+        if self.problem.is_some() {
+            let verdict = Verdict::new(Outcome::Refused, 503);
+            arrival.sender.send(Note::Close(verdict, Arc::clone(&self.live)));
+            return;
+        }
+        if let Err(status) = rename(&mut arrival, &self.live) {
+            let verdict = Verdict::new(Outcome::Failed, status);
+            arrival.sender.send(Note::Close(verdict, Arc::clone(&self.live)));
+            return;
+        }
+        self.last_request = RequestId::new(self.last_request.get() + 1);
+        arrival.sender.number(self.last_request);
+        self.requests.insert(self.last_request, arrival.sender);
+        self.handle(
+            now,
+            Input::Arrived(Arrived {
+                request: self.last_request,
+                turn: arrival.turn,
+                client: arrival.client,
+                model: arrival.model,
+                endpoint: arrival.endpoint,
+                stream: arrival.stream,
+                tokens: arrival.tokens,
+                priority: arrival.priority,
+                deadline: arrival.deadline,
+            }),
+        );
+    }
+
+    /// One input, noted with all that it decides.
+    fn handle(&mut self, now: Timestamp, input: Input) {
+        self.journal.input(now, &input);
+        self.router.handle(now, input);
+        while let Some(output) = self.router.poll_output() {
+            self.journal.output(now, &output);
+            match output {
+                // What is in flight counts from here on, whether or not it has left.
+                Output::Dispatch(dispatch) => drop(self.attempts.insert(dispatch.attempt, dispatch.request)),
+                Output::WakeAt(at) => self.wake = at,
+                Output::Relay { .. } | Output::Abandon { .. } | Output::Close { .. } => {}
+            }
+            self.decided.push(output);
+        }
+    }
+
+    /// Writes, then lets the decisions leave; what a decision that could not leave causes is written in its turn.
+    fn commit(&mut self, now: Timestamp) {
+        loop {
+            let problem = self.journal.commit(now, &self.router).err().map(|error| error.to_string());
+            self.log_says(problem);
+            if self.problem.is_none() {
+                for dispatch in std::mem::take(&mut self.held) {
+                    self.leave(now, Output::Dispatch(dispatch));
+                }
+            }
+            for output in std::mem::take(&mut self.decided) {
+                self.leave(now, output);
+            }
+            if self.decided.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn log_says(&mut self, problem: Option<String>) {
+        match (&problem, &self.problem) {
+            (Some(problem), None) => error!(%problem, "the event log takes nothing: no request is let in"),
+            (None, Some(_)) => info!("the event log takes events again"),
+            (Some(_), Some(_)) | (None, None) => {}
+        }
+        self.metrics.log_stalled(problem.is_some());
+        self.problem = problem;
+    }
+
+    fn leave(&mut self, now: Timestamp, output: Output) {
+        match output {
+            Output::Dispatch(dispatch) if self.problem.is_some() => self.held.push(dispatch),
+            Output::Dispatch(dispatch) => match self.requests.get(&dispatch.request) {
+                Some(sender) => sender.send(Note::Dispatch(dispatch, Arc::clone(&self.live))),
+                None => self.never_left(now, dispatch.attempt),
+            },
+            Output::Relay { request, attempt } => {
+                if let Some(sender) = self.requests.get(&request) {
+                    sender.send(Note::Relay(attempt));
+                }
+            }
+            Output::Abandon { attempt } => {
+                if let Some(place) = self.held.iter().position(|dispatch| dispatch.attempt == attempt) {
+                    self.held.remove(place);
+                    self.never_left(now, attempt);
+                } else if let Some(sender) = self.attempts.get(&attempt).and_then(|owner| self.requests.get(owner)) {
+                    sender.send(Note::Abandon(attempt));
+                }
+            }
+            Output::Close { request, verdict } => {
+                self.metrics.close(&verdict);
+                if let Some(sender) = self.requests.remove(&request) {
+                    sender.send(Note::Close(verdict, Arc::clone(&self.live)));
+                }
+            }
+            Output::WakeAt(_) => {}
+        }
+    }
+
+    /// A call that nobody will make is over.
+    fn never_left(&mut self, now: Timestamp, attempt: AttemptId) {
+        if self.attempts.remove(&attempt).is_some() {
+            self.handle(now, Input::Finished(abandoned(attempt)));
+        }
+    }
+
+    /// Tells the router the wall clock where it has drifted from what the router believes.
+    fn tell_wall(&mut self, now: Timestamp) {
+        let wall = self.clock.wall();
+        let zero = WallTime::from_nanos(wall.as_nanos().saturating_sub(now.as_nanos()));
+        let drift = self.told.map_or(Duration::MAX, |told| told.since(zero) + zero.since(told));
+        if drift > DRIFT {
+            if self.told.is_some() {
+                warn!(%drift, "the wall clock was moved");
+            }
+            self.told = Some(zero);
+            self.handle(now, Input::Clock { wall });
+        }
+    }
+}
+
+/// Spells an arrival in the settings in force, if it was read under older ones. An `Err` is the status for a model or
+/// a client that is no more.
+fn rename(arrival: &mut Arrival, live: &Arc<Live>) -> Result<(), u16> {
+    if Arc::ptr_eq(&arrival.live, live) {
+        return Ok(());
+    }
+    let (old, new) = (&arrival.live.settings, &live.settings);
+    let model = old.models.get(arrival.model.index()).and_then(|model| new.model_named(&model.name));
+    let client = old.clients.get(arrival.client.index()).and_then(|client| new.client_named(&client.name));
+    arrival.model = model.ok_or(404_u16)?;
+    arrival.client = client.ok_or(401_u16)?;
+    Ok(())
+}
+
+/// The end of an attempt that nobody carried out, or that died with its process.
+fn abandoned(attempt: AttemptId) -> Finished {
+    Finished { attempt, ending: Ending::Transport(Transport::Abandoned), facts: Facts::default(), usage: None }
+}

@@ -1,0 +1,44 @@
+//! The live proxy: the same router that the simulator drives, driven by real requests.
+//!
+//! ```text
+//! client ── front ── exchange ──────────────── upstream ── provider
+//!             │          ▲  │  bodies stream past the driver
+//!      Arrived│   orders │  │ FirstByte, Finished
+//!             ▼          │  ▼
+//!           driver ── router ── event log
+//! ```
+//!
+//! Every handler runs in its connection's task and speaks with the one [`driver`] task: one hop there, one note back.
+//! The driver owns the router and lets no decision leave before it is on record. What is decided is
+//! carried out by the [`exchange`]; once the router commits a client to an attempt, [`relay`] streams it.
+
+mod attempt;
+mod auth;
+mod body;
+mod clock;
+mod deadline;
+mod door;
+mod driver;
+mod exchange;
+mod fault;
+mod front;
+mod journal;
+mod live;
+mod mailbox;
+mod message;
+mod metrics;
+mod models;
+mod refusal;
+mod relay;
+mod respond;
+mod server;
+mod start;
+mod translate;
+mod upstream;
+
+pub use clock::{Clock, wall_now};
+pub use journal::{Journal, NoJournal};
+pub use live::{Live, Rules, Token};
+pub use message::View;
+pub use start::{Listeners, Proxy, Setup, StartError};
+pub use upstream::{Credential, Target, TargetError};

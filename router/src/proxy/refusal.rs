@@ -1,0 +1,154 @@
+//! Why a request was not answered, as a sentence: "free-pro: 0 of 21 usable, day quota until 07:00:00Z; paid-pro:
+//! budget 50.00 USD spent; 4 attempts".
+
+use std::fmt::Write;
+
+use super::clock::Clock;
+use super::fault::{Fault, Retry};
+use crate::core::{Cause, Duration, Outcome, Settings, TierCause, Timestamp, Verdict, WallTime};
+
+/// What old OpenAI libraries wait at most before they go their own way.
+const LIBRARY_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The fault that a verdict without an answer is to its client.
+pub(super) fn fault(verdict: &Verdict, settings: &Settings, clock: &Clock) -> Fault {
+    let (code, headline) = headline(verdict);
+    let mut message = String::from(headline);
+    let (now, wall) = (clock.now(), clock.wall());
+    for (index, cause) in verdict.causes.iter().enumerate() {
+        message.push_str(if index == 0 { ": " } else { "; " });
+        describe(&mut message, cause, settings, now, wall);
+    }
+    message.push_str(if verdict.causes.is_empty() { ": " } else { "; " });
+    let plural = if verdict.attempts == 1 { "" } else { "s" };
+    // Writing into a string cannot fail.
+    let _ = write!(message, "{} attempt{plural}", verdict.attempts);
+    Fault { status: if verdict.status == 0 { 499 } else { verdict.status }, code, message, retry: retry(verdict) }
+}
+
+fn headline(verdict: &Verdict) -> (&'static str, &'static str) {
+    match verdict.outcome {
+        Outcome::Deadline => ("deadline_exceeded", "The deadline came before an answer"),
+        Outcome::Refused if verdict.status == 429 => ("rate_limit_exceeded", "Your own limit is used up"),
+        Outcome::Refused => ("no_capacity", "No start before the deadline is possible"),
+        Outcome::Failed if verdict.status == 404 => ("model_not_found", "No provider serves this model"),
+        Outcome::Failed => ("upstream_failed", "Every attempt failed"),
+        Outcome::Cut => ("stream_cut", "The answer broke off"),
+        Outcome::Cancelled => ("cancelled", "The client went away"),
+        Outcome::Answered => ("internal_error", "The answer was lost on its way"),
+    }
+}
+
+fn retry(verdict: &Verdict) -> Retry {
+    match (verdict.outcome, verdict.retry_after) {
+        // The client's time is over; its library would only make it three times as much.
+        (Outcome::Deadline, Some(wait)) => Retry::Later(wait),
+        (_, Some(wait)) if wait <= LIBRARY_PATIENCE => Retry::After(wait),
+        (_, Some(wait)) => Retry::Later(wait),
+        (_, None) => Retry::Never,
+    }
+}
+
+fn describe(text: &mut String, cause: &TierCause, settings: &Settings, now: Timestamp, wall: WallTime) {
+    let tier = settings.tiers.get(cause.tier.index());
+    let name = tier.map_or("?", |tier| tier.name.as_str());
+    let budget = tier.and_then(|tier| tier.budget);
+    let _ = match (cause.cause, budget) {
+        (Cause::Budget, Some(budget)) => write!(text, "{name}: budget {budget} spent"),
+        (Cause::None, _) => write!(text, "{name}: {} of {} usable", cause.usable, cause.total),
+        (why, _) => write!(text, "{name}: {} of {} usable, {}", cause.usable, cause.total, words(why)),
+    };
+    if let Some(until) = cause.until.filter(|until| *until < Timestamp::MAX) {
+        let _ = write!(text, " until {}", moment(wall + until.since(now), wall));
+    }
+}
+
+/// A cause in a few words.
+pub(super) fn words(cause: Cause) -> &'static str {
+    match cause {
+        Cause::None => "nothing is wrong",
+        Cause::RateMinute => "requests per minute",
+        Cause::TokensMinute => "tokens per minute",
+        Cause::RateDay => "day quota",
+        Cause::RateUnknown => "rate limited",
+        Cause::Overload => "model overloaded",
+        Cause::Server => "server failures",
+        Cause::Auth => "credential refused",
+        Cause::Dead => "keys retired",
+        Cause::NotFound => "model not found",
+        Cause::Request => "the request itself",
+        Cause::StreamCut => "answers broke off",
+        Cause::Budget => "budget spent",
+        Cause::ClientRate => "your rate",
+        Cause::ClientBudget => "your budget",
+        Cause::ClientModel => "not one of your models",
+        Cause::RetryBudget => "retry budget",
+        Cause::Attempts => "attempts used up",
+        Cause::Operator => "stopped by an operator",
+        Cause::ContextWindow => "prompt too long",
+        Cause::ContentBlocked => "blocked by a safety rule",
+        Cause::Address => "our address is throttled",
+        Cause::Deadline => "no start in time",
+    }
+}
+
+/// A moment in UTC: the time of day alone when it is less than a day away.
+pub(super) fn moment(at: WallTime, now: WallTime) -> String {
+    let near = at.since(now) < Duration::from_secs(86_400);
+    let nanos = i128::from(at.as_nanos());
+    match jiff::Timestamp::from_nanosecond(nanos) {
+        Ok(at) => at.strftime(if near { "%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string(),
+        Err(_out_of_range) => "the end of time".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::core::{Limits, Price, Tier, TierId, Timeouts, UpstreamId, Usd};
+
+    fn tier(name: &str, budget: Option<Usd>) -> Tier {
+        Tier {
+            name: name.into(),
+            upstream: UpstreamId::new(0),
+            limits: Limits::default(),
+            price: Price::default(),
+            budget,
+            input_max: None,
+            output_max: None,
+            timeouts: Timeouts::default(),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_names_every_tier() {
+        let tiers = vec![tier("free-pro", None), tier("paid-pro", Some(Usd::from_micros(50_000_000)))];
+        let settings = Settings { tiers, ..Settings::default() };
+        let clock = Clock::start(WallTime::from_nanos(0), Timestamp::ZERO, NonZeroU32::MIN);
+        let seven = clock.now() + Duration::from_secs(3 * 3600);
+        let causes = Box::new([
+            TierCause { tier: TierId::new(0), usable: 0, total: 21, cause: Cause::RateDay, until: Some(seven) },
+            TierCause { tier: TierId::new(1), usable: 2, total: 2, cause: Cause::Budget, until: None },
+        ]);
+        let verdict = Verdict {
+            causes,
+            attempts: 4,
+            retry_after: Some(Duration::from_secs(3 * 3600)),
+            ..Verdict::new(Outcome::Refused, 503)
+        };
+        let fault = fault(&verdict, &settings, &clock);
+        let (head, rest) = fault.message.split_once(" until ").expect("a time");
+        assert_eq!(head, "No start before the deadline is possible: free-pro: 0 of 21 usable, day quota");
+        assert_eq!(&rest[8..], "Z; paid-pro: budget 50.00 USD spent; 4 attempts");
+        assert_eq!(fault.retry, Retry::Later(Duration::from_secs(3 * 3600)));
+    }
+
+    #[test]
+    fn a_far_moment_has_its_date() {
+        let now = WallTime::from_nanos(1_745_040_057_000_000_000);
+        assert_eq!(moment(now + Duration::from_secs(60), now), "05:21:57Z");
+        assert_eq!(moment(now + Duration::from_secs(86_400), now), "2025-04-20T05:20:57Z");
+    }
+}

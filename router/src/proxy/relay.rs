@@ -1,0 +1,164 @@
+//! A stream on its way from the provider to the client, after the router has committed the client to it.
+//!
+//! Nothing here goes through the driver but the end. A stream that fails is never ended cleanly: the client gets its
+//! dialect's error event, then the connection breaks off. Dropping the body (the client has gone) ends the call to
+//! the provider at once.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use thiserror::Error;
+use tokio::time::{Instant, Sleep};
+
+use super::attempt::{Deadlines, Report, Streaming};
+use super::clock::Clock;
+use super::exchange::Presence;
+use super::translate::StreamReader;
+use crate::core::{Ending, Facts, Transport};
+use crate::wire;
+
+/// The body of a relayed stream.
+pub(super) struct Relay<R> {
+    reader: StreamReader,
+    upstream: Incoming,
+    state: State,
+    deadlines: Deadlines,
+    clock: Clock,
+    /// When the provider last sent something.
+    heard: Instant,
+    alarm: Pin<Box<Sleep>>,
+    report: Report<R>,
+    presence: Presence<R>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Flowing,
+    /// Everything has been handed over.
+    Complete,
+    /// The error event has been handed over; give the connection one turn to send it.
+    Breaking,
+    Broken,
+}
+
+/// Why a client's connection breaks off.
+#[derive(Clone, Copy, Debug, Error)]
+#[error("the provider's stream failed after it had begun")]
+pub(super) struct BrokenOff;
+
+impl<R> Relay<R> {
+    /// Goes on where the attempt's first good event was seen.
+    pub(super) fn new(
+        streaming: Streaming,
+        deadlines: Deadlines,
+        clock: Clock,
+        report: Report<R>,
+        presence: Presence<R>,
+    ) -> Self {
+        let heard = Instant::now();
+        let alarm = Box::pin(tokio::time::sleep_until((heard + deadlines.idle).min(deadlines.total)));
+        let Streaming { body: upstream, reader } = streaming;
+        Self { reader, upstream, state: State::Flowing, deadlines, clock, heard, alarm, report, presence }
+    }
+
+    /// The stream is over as far as the provider goes.
+    fn finish(&mut self, ending: Ending, facts: Facts) {
+        self.report.end(ending, facts, self.reader.usage());
+        self.presence.leave();
+        self.state = match ending {
+            Ending::Status(_) => State::Complete,
+            Ending::Transport(transport) => {
+                self.reader.fail(transport, facts);
+                State::Breaking
+            }
+        };
+    }
+
+    /// Which timeout has struck, if one has; otherwise the alarm is set anew.
+    fn overdue(&mut self, context: &mut Context<'_>) -> Option<Transport> {
+        while self.alarm.as_mut().poll(context).is_ready() {
+            let now = Instant::now();
+            if now >= self.deadlines.total {
+                return Some(Transport::TotalTimeout);
+            }
+            let idle = self.heard + self.deadlines.idle;
+            if now >= idle {
+                return Some(Transport::IdleTimeout);
+            }
+            self.alarm.as_mut().reset(idle.min(self.deadlines.total));
+        }
+        None
+    }
+
+    fn hear(&mut self, data: Bytes) {
+        self.heard = Instant::now();
+        self.reader.push(data);
+        if let Some(error) = self.reader.take_error() {
+            let facts = wire::facts(200, &http::HeaderMap::new(), &error, self.clock.wall());
+            self.finish(Ending::Transport(Transport::ErrorEvent), facts);
+        }
+    }
+}
+
+impl<R> Body for Relay<R> {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        let this = self.get_mut();
+        loop {
+            if let Some(bytes) = this.reader.pull() {
+                return Poll::Ready(Some(Ok(Frame::data(bytes))));
+            }
+            match this.state {
+                State::Flowing => {}
+                State::Complete => return Poll::Ready(None),
+                State::Breaking => {
+                    this.state = State::Broken;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                State::Broken => return Poll::Ready(Some(Err(BrokenOff))),
+            }
+            match Pin::new(&mut this.upstream).poll_frame(context) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        this.hear(data);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => {
+                    this.finish(Ending::Transport(Transport::Cut), Facts::default());
+                }
+                Poll::Ready(None) => {
+                    this.reader.end();
+                    let ending =
+                        if this.reader.is_complete() { Ending::Status(200) } else { Ending::Transport(Transport::Cut) };
+                    this.finish(ending, Facts::default());
+                }
+                Poll::Pending => match this.overdue(context) {
+                    Some(transport) => this.finish(Ending::Transport(transport), Facts::default()),
+                    None => return Poll::Pending,
+                },
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::default()
+    }
+}
+
+impl<R> Drop for Relay<R> {
+    fn drop(&mut self) {
+        if self.state == State::Flowing {
+            // The client has gone: say so before the attempt ends, with what has been counted so far.
+            self.presence.withdraw();
+            self.report.end(Ending::Transport(Transport::Abandoned), Facts::default(), self.reader.usage());
+        }
+    }
+}

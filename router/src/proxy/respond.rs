@@ -1,0 +1,125 @@
+//! Answers to clients: heads that say who served them, and bodies in their dialect.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use secrecy::ExposeSecret;
+
+use super::attempt::Answer;
+use super::body::Body;
+use super::clock::Clock;
+use super::fault::Fault;
+use super::live::Live;
+use super::message::Shut;
+use super::refusal;
+use super::translate::Question;
+use crate::core::{Dispatch, Outcome, RequestId, Usd, Verdict};
+use crate::wire;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TIER: HeaderName = HeaderName::from_static("x-stormproof-tier");
+const DEPLOYMENT: HeaderName = HeaderName::from_static("x-stormproof-deployment");
+const ATTEMPTS: HeaderName = HeaderName::from_static("x-stormproof-attempts");
+const SPEND: HeaderName = HeaderName::from_static("x-stormproof-spend-usd");
+
+/// Who served a request, as its headers say.
+pub(super) struct Served<'a> {
+    pub(super) request: Option<RequestId>,
+    /// The last attempt.
+    pub(super) by: Option<&'a (Dispatch, Arc<Live>)>,
+    pub(super) attempts: u16,
+    /// Not known yet when a stream begins.
+    pub(super) spend: Option<Usd>,
+}
+
+/// The head of a stream, and the stream.
+pub(super) fn stream(question: &Question, served: &Served<'_>, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, question.stream_type());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    served.write(headers);
+    response
+}
+
+/// The end of a request that has shown its client nothing yet: the answer, the provider's verdict, or a refusal.
+pub(super) fn close(
+    live: &Live,
+    clock: &Clock,
+    question: &Question,
+    served: &Served<'_>,
+    verdict: &Verdict,
+    answer: Answer,
+) -> Response<Body> {
+    let mut response = match (verdict.outcome, answer) {
+        (Outcome::Answered, Answer::Whole(body)) => whole(body),
+        (Outcome::Failed, Answer::Error { status, body }) if status == verdict.status => {
+            passed_on(live, question, status, &body)
+        }
+        (_, _) => refusal::fault(verdict, &live.settings, clock).response(question.speech()),
+    };
+    served.write(response.headers_mut());
+    response
+}
+
+/// A whole answer.
+pub(super) fn whole(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::whole(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The provider's own verdict on a request, without the secrets that it may echo.
+fn passed_on(live: &Live, question: &Question, status: u16, body: &[u8]) -> Response<Body> {
+    let text = String::from_utf8_lossy(body);
+    let clean = wire::redact(&text, live.secrets().iter().map(|secret| secret.expose_secret()));
+    let mut response = whole(question.error(status, &clean));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    // What a provider refuses for the request's own sake it refuses again.
+    response.headers_mut().insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
+    response
+}
+
+/// The driver has gone: nothing can be decided any more.
+pub(super) fn gone(question: &Question, request: Option<RequestId>) -> Response<Body> {
+    let mut response =
+        Fault::new(503, "shutting_down", "The proxy is shutting down").response(question.speech());
+    Served { request, by: None, attempts: 0, spend: None }.write(response.headers_mut());
+    response
+}
+
+/// No request may enter.
+pub(super) fn shut(why: Shut) -> Fault {
+    match why {
+        Shut::Full => Fault::new(503, "no_capacity", "The proxy has as many requests in hand as it may"),
+        Shut::Draining => Fault::new(503, "shutting_down", "The proxy is shutting down"),
+    }
+}
+
+impl Served<'_> {
+    fn write(&self, headers: &mut HeaderMap) {
+        if let Some(value) = self.request.and_then(|request| text(format!("sp-{request}"))) {
+            headers.insert(REQUEST_ID, value);
+        }
+        if let Some((dispatch, live)) = self.by {
+            let deployment = live.settings.deployments.get(dispatch.deployment.index());
+            let tier = deployment.and_then(|deployment| live.settings.tiers.get(deployment.tier.index()));
+            if let Some(value) = tier.and_then(|tier| HeaderValue::from_str(&tier.name).ok()) {
+                headers.insert(TIER, value);
+            }
+            if let Some(value) = live.deployment_name(dispatch.deployment).and_then(text) {
+                headers.insert(DEPLOYMENT, value);
+            }
+        }
+        headers.insert(ATTEMPTS, HeaderValue::from(self.attempts));
+        if let Some(value) = self.spend.and_then(|spend| text(format!("{:.6}", spend.as_f64()))) {
+            headers.insert(SPEND, value);
+        }
+    }
+}
+
+fn text(text: String) -> Option<HeaderValue> {
+    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+}
