@@ -11,10 +11,10 @@ const CHAT_STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"use
 const CHAT_ANSWER: &str = r#"{"id":"c1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
 const ASK: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#;
 const ANSWER: &str = "{\n  \"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hello\"}],\"role\": \"model\"},\"finishReason\": \"STOP\"}]\n}\n";
-const EVENT: &str =
-    "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hel\"}],\"role\": \"model\"},\"index\": 0}]}\r\n\r\n";
+const EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hel\"}],\"role\": \"model\"},\"index\": 0}]}\r\n\r\n";
 const LAST_EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"lo\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\": 2,\"totalTokenCount\": 5}}\r\n\r\n";
-const OVERLOADED: &str = r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#;
+const OVERLOADED: &str =
+    r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#;
 
 const GENERATE: &str = "/v1beta/models/m:generateContent";
 const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
@@ -128,7 +128,11 @@ async fn a_stream_that_fails_ends_with_the_dialects_error_and_never_cleanly() {
         // Ended without saying that it was finished.
         drop,
         // An error event.
-        |pieces| pieces.send(Piece::Text("data: {\"error\": {\"code\": 503,\"message\": \"overloaded\"}}\r\n\r\n")).expect("it waits"),
+        |pieces| {
+            pieces
+                .send(Piece::Text("data: {\"error\": {\"code\": 503,\"message\": \"overloaded\"}}\r\n\r\n"))
+                .expect("it waits")
+        },
         // A raw error, outside of any event.
         |pieces| pieces.send(Piece::Text("{\n \"error\": {\n \"code\": 503\n }\n}\n\n")).expect("it waits"),
     ];
@@ -203,7 +207,9 @@ async fn a_request_ends_by_its_deadline() {
 async fn the_requests_own_fault_is_the_clients_to_see() {
     let provider = Provider::start().await;
     let pool = Plan::new(&[provider.gemini()]).start().await;
-    let echo = format!("{{\"error\":{{\"code\":400,\"message\":\"no such field, {SECRET}0\",\"status\":\"INVALID_ARGUMENT\"}}}}");
+    let echo = format!(
+        "{{\"error\":{{\"code\":400,\"message\":\"no such field, {SECRET}0\",\"status\":\"INVALID_ARGUMENT\"}}}}"
+    );
     provider.will_say(400, echo);
     let (head, body) = pool.ask(GENERATE, &[], ASK).await;
     assert_eq!(head.status, 400);

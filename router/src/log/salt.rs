@@ -44,6 +44,11 @@ impl Salt {
         }
     }
 
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The first 8 bytes of SHA-256 over salt and secret.
     pub fn fingerprint(&self, secret: &str) -> Fingerprint {
         let hash = Sha256::new().chain_update(self.0).chain_update(secret).finalize();

@@ -24,6 +24,7 @@ use crate::core::{
     Arrived, AttemptId, Dispatch, Duration, Ending, Facts, Finished, Input, Outcome, Output, RequestId, Route,
     Timestamp, Transport, Verdict, WallTime,
 };
+use crate::log::{InFlight, WriteError};
 
 /// Messages taken at once; so many share one write to the log.
 const BATCH: usize = 256;
@@ -45,7 +46,7 @@ pub(super) struct Start<R, J> {
     /// The highest request number on record.
     pub(super) last_request: RequestId,
     /// Requests and attempts that the process before this one took with it.
-    pub(super) lost: (Vec<RequestId>, Vec<AttemptId>),
+    pub(super) lost: InFlight,
 }
 
 /// The router and everything that only its driver may touch.
@@ -93,11 +94,10 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
         let now = driver.clock.now();
         driver.handle(now, Input::Configured { settings: Arc::clone(&driver.live.settings) });
         driver.tell_wall(now);
-        let (requests, attempts) = start.lost;
-        for attempt in attempts {
+        for attempt in start.lost.attempts {
             driver.handle(now, Input::Finished(abandoned(attempt)));
         }
-        for request in requests {
+        for request in start.lost.requests {
             driver.handle(now, Input::Cancelled { request });
         }
         driver.commit(now);
@@ -111,7 +111,8 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
         tokio::pin!(alarm);
         let mut tick = Instant::now() + TICK;
         while !(self.draining && self.requests.is_empty() && self.attempts.is_empty() && inbox.is_empty()) {
-            let due = self.clock.instant(self.wake).map_or(tick, |wake| wake.min(tick));
+            let next = self.journal.tick_due().map_or(self.wake, |due| due.min(self.wake));
+            let due = self.clock.instant(next).map_or(tick, |next| next.min(tick));
             // An alarm that rings too early costs one turn of this loop; setting it anew costs a lock every time.
             if due < alarm.deadline() || alarm.is_elapsed() {
                 alarm.as_mut().reset(due);
@@ -134,9 +135,10 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
                 self.take(now, message);
             }
             self.commit(now);
+            self.journal.tick(now);
         }
         let now = self.clock.now();
-        match self.journal.close(now, &self.router) {
+        match self.journal.close(now) {
             Ok(()) => info!("the event log is closed"),
             Err(error) => error!(%error, "the event log could not be closed in order"),
         }
@@ -214,10 +216,10 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
 
     /// One input, noted with all that it decides.
     fn handle(&mut self, now: Timestamp, input: Input) {
-        self.journal.input(now, &input);
+        self.journal.record(now, &input);
         self.router.handle(now, input);
         while let Some(output) = self.router.poll_output() {
-            self.journal.output(now, &output);
+            self.journal.decided(&output);
             match output {
                 // What is in flight counts from here on, whether or not it has left.
                 Output::Dispatch(dispatch) => drop(self.attempts.insert(dispatch.attempt, dispatch.request)),
@@ -231,8 +233,8 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
     /// Writes, then lets the decisions leave; what a decision that could not leave causes is written in its turn.
     fn commit(&mut self, now: Timestamp) {
         loop {
-            let problem = self.journal.commit(now, &self.router).err().map(|error| error.to_string());
-            self.log_says(problem);
+            let written = self.write(now);
+            self.log_says(written.err().map(|error| error.to_string()));
             if self.problem.is_none() {
                 for dispatch in std::mem::take(&mut self.held) {
                     self.leave(now, Output::Dispatch(dispatch));
@@ -245,6 +247,18 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
                 return;
             }
         }
+    }
+
+    fn write(&mut self, now: Timestamp) -> Result<(), WriteError> {
+        self.journal.commit()?;
+        if self.journal.checkpoint_due() {
+            let in_flight = InFlight {
+                requests: self.requests.keys().copied().collect(),
+                attempts: self.attempts.keys().copied().collect(),
+            };
+            self.journal.checkpoint(now, &self.router, in_flight)?;
+        }
+        Ok(())
     }
 
     fn log_says(&mut self, problem: Option<String>) {

@@ -117,7 +117,8 @@ pub(super) async fn exchange<R: Route + 'static>(
             }
             Some(Note::Close(verdict, live)) => {
                 presence.leave();
-                let head = Served { request, by: served.as_ref(), attempts: verdict.attempts, spend: Some(verdict.spend) };
+                let head =
+                    Served { request, by: served.as_ref(), attempts: verdict.attempts, spend: Some(verdict.spend) };
                 return respond::close(&live, &door.clock, &question, &head, &verdict, answer);
             }
             None => {

@@ -1,29 +1,81 @@
 //! Where the driver writes down what happened and what was decided, before anything of it takes effect.
 
-use std::io;
-
 use crate::core::{Input, Output, Route, Timestamp};
+use crate::log::{InFlight, Storage, WriteError, Writer};
 
 /// A record of inputs and decisions. The live proxy writes the event log; tests may write nothing, or fail on purpose.
 pub trait Journal: Send + 'static {
-    /// Notes one thing that happened.
-    fn input(&mut self, now: Timestamp, input: &Input);
+    /// Notes one thing that happened, before the router handles it.
+    fn record(&mut self, now: Timestamp, input: &Input);
 
-    /// Notes one decision, right after the input that it answers.
-    fn output(&mut self, now: Timestamp, output: &Output);
+    /// Notes one decision: an answer to the last input.
+    fn decided(&mut self, output: &Output);
 
-    /// Hands everything noted so far to the operating system, with one write. `router` is the state after it, for
-    /// checkpoints.
+    /// Hands everything noted so far to the operating system, with one write.
     ///
     /// # Errors
-    /// When the storage refuses. What was noted is kept and is part of the next commit.
-    fn commit<R: Route>(&mut self, now: Timestamp, router: &R) -> io::Result<()>;
+    /// When the storage refuses. What was noted is kept and is part of the next commit; nothing may be spent on it
+    /// before.
+    fn commit(&mut self) -> Result<(), WriteError>;
 
-    /// Writes what ends an orderly run, and waits until it is durable.
+    /// Whether the router's state should be noted, after a commit.
+    fn checkpoint_due(&self) -> bool;
+
+    /// Notes the router's state, and what the driver has in its hands.
     ///
     /// # Errors
-    /// When the storage refuses.
-    fn close<R: Route>(&mut self, now: Timestamp, router: &R) -> io::Result<()>;
+    /// As [`Journal::commit`].
+    fn checkpoint<R: Route>(&mut self, now: Timestamp, router: &R, in_flight: InFlight) -> Result<(), WriteError>;
+
+    /// When [`Journal::tick`] has something to do.
+    fn tick_due(&self) -> Option<Timestamp>;
+
+    /// Starts what is due in the background.
+    fn tick(&mut self, now: Timestamp);
+
+    /// Ends the record in order and waits until it is durable.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    fn close(self, now: Timestamp) -> Result<(), WriteError>;
+}
+
+impl<S> Journal for Writer<S>
+where
+    S: Storage + Send + 'static,
+    S::File: Send,
+{
+    fn record(&mut self, now: Timestamp, input: &Input) {
+        Self::record(self, now, input);
+    }
+
+    fn decided(&mut self, output: &Output) {
+        Self::decided(self, output);
+    }
+
+    fn commit(&mut self) -> Result<(), WriteError> {
+        Self::commit(self).map(drop)
+    }
+
+    fn checkpoint_due(&self) -> bool {
+        Self::checkpoint_due(self)
+    }
+
+    fn checkpoint<R: Route>(&mut self, now: Timestamp, router: &R, in_flight: InFlight) -> Result<(), WriteError> {
+        Self::checkpoint(self, now, router, in_flight).map(drop)
+    }
+
+    fn tick_due(&self) -> Option<Timestamp> {
+        self.sync_due()
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        Self::tick(self, now);
+    }
+
+    fn close(self, now: Timestamp) -> Result<(), WriteError> {
+        Self::close(self, now)
+    }
 }
 
 /// No record at all: for a proxy that is told to keep none.
@@ -31,15 +83,29 @@ pub trait Journal: Send + 'static {
 pub struct NoJournal;
 
 impl Journal for NoJournal {
-    fn input(&mut self, _now: Timestamp, _input: &Input) {}
+    fn record(&mut self, _now: Timestamp, _input: &Input) {}
 
-    fn output(&mut self, _now: Timestamp, _output: &Output) {}
+    fn decided(&mut self, _output: &Output) {}
 
-    fn commit<R: Route>(&mut self, _now: Timestamp, _router: &R) -> io::Result<()> {
+    fn commit(&mut self) -> Result<(), WriteError> {
         Ok(())
     }
 
-    fn close<R: Route>(&mut self, _now: Timestamp, _router: &R) -> io::Result<()> {
+    fn checkpoint_due(&self) -> bool {
+        false
+    }
+
+    fn checkpoint<R: Route>(&mut self, _now: Timestamp, _router: &R, _in_flight: InFlight) -> Result<(), WriteError> {
+        Ok(())
+    }
+
+    fn tick_due(&self) -> Option<Timestamp> {
+        None
+    }
+
+    fn tick(&mut self, _now: Timestamp) {}
+
+    fn close(self, _now: Timestamp) -> Result<(), WriteError> {
         Ok(())
     }
 }

@@ -105,9 +105,12 @@ impl Live {
             return Some(ANONYMOUS);
         }
         let shown = shown?;
-        self.tokens.iter().fold(None, |found, token| {
-            if bool::from(token.sha256.ct_eq(shown)) { Some(token.client) } else { found }
-        })
+        self.tokens.iter().fold(
+            None,
+            |found, token| {
+                if bool::from(token.sha256.ct_eq(shown)) { Some(token.client) } else { found }
+            },
+        )
     }
 
     /// Whether a client may ask for a model.

@@ -133,8 +133,7 @@ impl Metrics {
     /// Attempts by status or transport ending; only those that happened.
     pub(super) fn attempts_by_status(&self) -> Vec<(String, u64)> {
         let statuses = self.statuses.0.iter().enumerate();
-        let statuses =
-            statuses.map(|(place, counter)| ((place + 100).to_string(), counter.load(Ordering::Relaxed)));
+        let statuses = statuses.map(|(place, counter)| ((place + 100).to_string(), counter.load(Ordering::Relaxed)));
         let transports = counts(&self.transports, &TRANSPORTS);
         let transports = transports.into_iter().map(|(label, count)| (label.to_owned(), count));
         statuses.chain(transports).filter(|(_, count)| *count > 0).collect()

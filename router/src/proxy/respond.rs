@@ -84,8 +84,7 @@ fn passed_on(live: &Live, question: &Question, status: u16, body: &[u8]) -> Resp
 
 /// The driver has gone: nothing can be decided any more.
 pub(super) fn gone(question: &Question, request: Option<RequestId>) -> Response<Body> {
-    let mut response =
-        Fault::new(503, "shutting_down", "The proxy is shutting down").response(question.speech());
+    let mut response = Fault::new(503, "shutting_down", "The proxy is shutting down").response(question.speech());
     Served { request, by: None, attempts: 0, spend: None }.write(response.headers_mut());
     response
 }

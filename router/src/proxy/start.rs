@@ -21,7 +21,8 @@ use super::message::{Handle, Message};
 use super::metrics::Metrics;
 use super::server;
 use super::upstream::Upstream;
-use crate::core::{AttemptId, RequestId, Route};
+use crate::core::{RequestId, Route};
+use crate::log::InFlight;
 
 /// Requests inside at once, waiting ones included: the bound of every queue.
 const INSIDE: usize = 16_384;
@@ -39,7 +40,7 @@ pub struct Setup<R, J> {
     /// The highest request number on record.
     pub last_request: RequestId,
     /// Requests and attempts that the process before this one took with it.
-    pub lost: (Vec<RequestId>, Vec<AttemptId>),
+    pub lost: InFlight,
     /// Whom upstream certificates may come from; `None` is the web's authorities.
     pub roots: Option<rustls::RootCertStore>,
 }

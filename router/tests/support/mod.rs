@@ -1,7 +1,7 @@
 //! A proxy with scripted providers behind it and plain HTTP clients before it, all over real sockets.
 
-pub mod provider;
-pub mod route;
+pub(crate) mod provider;
+pub(crate) mod route;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use stormproof_router::core::{
     self, Deployment, Duration, Fingerprint, Key, KeyId, Limits, Model, Price, Priority, Project, ProjectId, Provider,
     ProviderId, RequestId, Settings, Tier, TierId, Timeouts, Timestamp, Upstream, UpstreamId,
 };
+use stormproof_router::log::InFlight;
 use stormproof_router::proxy::{
     Clock, Credential, Journal, Listeners, Live, NoJournal, Proxy, Rules, Setup, Target, Token, wall_now,
 };
@@ -27,16 +28,16 @@ use tokio::net::TcpListener;
 use self::route::FirstCome;
 
 /// What every key's secret begins with; no test may ever see it outside of a provider.
-pub const SECRET: &str = "hush-hush-";
+pub(crate) const SECRET: &str = "hush-hush-";
 
 /// One provider of the pool under test.
-pub struct Backend {
+pub(crate) struct Backend {
     pub dialect: Dialect,
     pub address: std::net::SocketAddr,
 }
 
 /// A proxy under test.
-pub struct Pool {
+pub(crate) struct Pool {
     pub proxy: Proxy<FirstCome>,
     pub client: Client<HttpConnector, Full<Bytes>>,
     /// What was started, to be changed and put in force.
@@ -45,7 +46,7 @@ pub struct Pool {
 
 /// What a proxy is started with.
 #[derive(Clone)]
-pub struct Plan {
+pub(crate) struct Plan {
     pub backends: Vec<(Dialect, std::net::SocketAddr)>,
     pub timeouts: Timeouts,
     pub deadline: Duration,
@@ -56,7 +57,7 @@ pub struct Plan {
 
 impl Plan {
     /// A model `m` of one tier per backend, each with one key.
-    pub fn new(backends: &[Backend]) -> Self {
+    pub(crate) fn new(backends: &[Backend]) -> Self {
         Self {
             backends: backends.iter().map(|backend| (backend.dialect, backend.address)).collect(),
             timeouts: Timeouts::default(),
@@ -67,7 +68,7 @@ impl Plan {
         }
     }
 
-    pub fn live(&self) -> Live {
+    pub(crate) fn live(&self) -> Live {
         let count = self.backends.len() as u16;
         let ids = |make: &dyn Fn(u16)| (0..count).for_each(make);
         let mut settings = Settings::default();
@@ -75,9 +76,7 @@ impl Plan {
         ids(&|index| {
             let mut settings = settings_cell.borrow_mut();
             settings.providers.push(Provider { name: format!("provider-{index}") });
-            settings
-                .upstreams
-                .push(Upstream { provider: ProviderId::new(index), model: format!("upstream-{index}") });
+            settings.upstreams.push(Upstream { provider: ProviderId::new(index), model: format!("upstream-{index}") });
             let provider = ProviderId::new(index);
             settings.projects.push(Project { name: format!("project-{index}"), provider });
             settings.keys.push(Key {
@@ -141,11 +140,11 @@ impl Plan {
         Live::new(Arc::new(settings), targets, secrets, tokens.collect(), rules)
     }
 
-    pub async fn start(self) -> Pool {
+    pub(crate) async fn start(self) -> Pool {
         self.start_with(NoJournal).await
     }
 
-    pub async fn start_with<J: Journal>(self, journal: J) -> Pool {
+    pub(crate) async fn start_with<J: Journal>(self, journal: J) -> Pool {
         let front = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let setup = Setup {
             router: FirstCome::default(),
@@ -153,7 +152,7 @@ impl Plan {
             clock: Clock::start(wall_now(), Timestamp::ZERO, NonZeroU32::MIN),
             live: self.live(),
             last_request: RequestId::new(0),
-            lost: (Vec::new(), Vec::new()),
+            lost: InFlight::default(),
             roots: None,
         };
         let proxy = Proxy::start(setup, Listeners { front, tls: None }).expect("it starts");
@@ -163,11 +162,11 @@ impl Plan {
 
 impl Pool {
     /// Calls the proxy; the head of its answer.
-    pub async fn call(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Incoming> {
+    pub(crate) async fn call(&self, path: &str, headers: &[(&str, &str)], body: &str) -> Response<Incoming> {
         self.try_call(path, headers, body).await.expect("an answer")
     }
 
-    pub async fn try_call(
+    pub(crate) async fn try_call(
         &self,
         path: &str,
         headers: &[(&str, &str)],
@@ -183,7 +182,12 @@ impl Pool {
     }
 
     /// Calls the proxy and reads the whole answer.
-    pub async fn ask(&self, path: &str, headers: &[(&str, &str)], body: &str) -> (http::response::Parts, String) {
+    pub(crate) async fn ask(
+        &self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> (http::response::Parts, String) {
         let (head, body) = self.call(path, headers, body).await.into_parts();
         let bytes = body.collect().await.expect("a whole body").to_bytes();
         (head, String::from_utf8(bytes.to_vec()).expect("text"))
@@ -191,7 +195,7 @@ impl Pool {
 }
 
 /// Reads a stream; its text and whether it ended cleanly.
-pub async fn read(response: Response<Incoming>) -> (String, bool) {
+pub(crate) async fn read(response: Response<Incoming>) -> (String, bool) {
     let mut body = response.into_body();
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::Backend;
 
 /// One answer of the script.
-pub enum Answer {
+pub(crate) enum Answer {
     /// A whole answer.
     Whole(u16, &'static str, String),
     /// A stream, piece by piece as they are sent in; dropping the sender ends it cleanly.
@@ -32,7 +32,7 @@ pub enum Answer {
 }
 
 /// A piece of a stream.
-pub enum Piece {
+pub(crate) enum Piece {
     Text(&'static str),
     /// The connection breaks off.
     Cut,
@@ -40,7 +40,7 @@ pub enum Piece {
 
 /// What the provider was asked.
 #[derive(Clone, Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     pub address: String,
     pub headers: HeaderMap,
     pub body: String,
@@ -48,7 +48,7 @@ pub struct Asked {
 
 /// A scripted provider.
 #[derive(Clone)]
-pub struct Provider {
+pub(crate) struct Provider {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
@@ -60,7 +60,7 @@ struct State {
 }
 
 impl Provider {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let provider = Self { address, state: Arc::default() };
@@ -78,35 +78,35 @@ impl Provider {
     }
 
     /// A Gemini provider of the pool.
-    pub fn gemini(&self) -> Backend {
+    pub(crate) fn gemini(&self) -> Backend {
         Backend { dialect: Dialect::Gemini, address: self.address }
     }
 
     /// An OpenAI-compatible one.
-    pub fn open_ai(&self) -> Backend {
+    pub(crate) fn open_ai(&self) -> Backend {
         Backend { dialect: Dialect::OpenAi, address: self.address }
     }
 
     /// What it will answer next, after everything said before.
-    pub fn will(&self, answer: Answer) -> &Self {
+    pub(crate) fn will(&self, answer: Answer) -> &Self {
         self.state.lock().expect("no panic").script.push_back(answer);
         self
     }
 
     /// Will answer with this JSON.
-    pub fn will_say(&self, status: u16, body: impl Into<String>) -> &Self {
+    pub(crate) fn will_say(&self, status: u16, body: impl Into<String>) -> &Self {
         self.will(Answer::Whole(status, "application/json", body.into()))
     }
 
     /// Will stream what is sent into the returned end.
-    pub fn will_stream(&self) -> mpsc::UnboundedSender<Piece> {
+    pub(crate) fn will_stream(&self) -> mpsc::UnboundedSender<Piece> {
         let (pieces, stream) = mpsc::unbounded_channel();
         self.will(Answer::Stream(stream));
         pieces
     }
 
     /// Will stream these pieces and end cleanly.
-    pub fn will_stream_all(&self, texts: &[&'static str]) -> &Self {
+    pub(crate) fn will_stream_all(&self, texts: &[&'static str]) -> &Self {
         let pieces = self.will_stream();
         for text in texts {
             pieces.send(Piece::Text(text)).expect("the stream waits");
@@ -114,7 +114,7 @@ impl Provider {
         self
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<Asked> {
         self.state.lock().expect("no panic").asked.clone()
     }
 

@@ -9,7 +9,7 @@ use stormproof_router::core::{
 };
 
 #[derive(Clone, Default)]
-pub struct FirstCome {
+pub(crate) struct FirstCome {
     settings: std::sync::Arc<Settings>,
     open: BTreeMap<RequestId, Open>,
     attempts: BTreeMap<AttemptId, RequestId>,

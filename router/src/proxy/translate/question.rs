@@ -108,8 +108,8 @@ impl Question {
         match surface.speech() {
             Speech::OpenAi => {
                 let head: OpenAiHead<'_> = serde_json::from_slice(&body).map_err(unreadable)?;
-                let name: Cow<'_, str> = serde_json::from_str(head.model.get())
-                    .map_err(|_not_text| Fault::bad("`model` must be a text"))?;
+                let name: Cow<'_, str> =
+                    serde_json::from_str(head.model.get()).map_err(|_not_text| Fault::bad("`model` must be a text"))?;
                 let start = head.model.get().as_ptr() as usize - body.as_ptr() as usize;
                 let model_at = start..start + head.model.get().len();
                 let output_max = head.max_completion_tokens.or(head.max_tokens).map(Tokens::new);
@@ -217,7 +217,8 @@ impl Question {
 
     /// A provider's error, cleaned of secrets, in the client's words.
     pub(in crate::proxy) fn error(&self, status: u16, text: &str) -> Bytes {
-        let own = serde_json::from_str::<Value>(text).ok().filter(|body| body.get("error").is_some_and(Value::is_object));
+        let own =
+            serde_json::from_str::<Value>(text).ok().filter(|body| body.get("error").is_some_and(Value::is_object));
         let is_gemini = own.as_ref().is_some_and(|body| body["error"]["code"].is_u64());
         match own {
             Some(_) if is_gemini == (self.speech() == Speech::Gemini) => Bytes::copy_from_slice(text.as_bytes()),

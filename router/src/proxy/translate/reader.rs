@@ -151,9 +151,10 @@ impl StreamReader {
 
     /// The stream has failed after the client had seen its beginning: writes the error event of the client's dialect.
     pub(in crate::proxy) fn fail(&mut self, transport: Transport, _facts: Facts) {
-        let fault = self.told.take().unwrap_or_else(|| {
-            Fault::new(502, "stream_cut", format!("The answer broke off: {}", words(transport)))
-        });
+        let fault = self
+            .told
+            .take()
+            .unwrap_or_else(|| Fault::new(502, "stream_cut", format!("The answer broke off: {}", words(transport))));
         let mut event = Vec::new();
         match self.framing {
             Framing::OpenAi => {

@@ -178,10 +178,7 @@ mod tests {
         let base = "https://r.example/v1/projects/p/locations/r";
         let vertex = target(Dialect::Vertex, base, Credential::Bearer);
         let count = vertex.request(Verb::Count, Bytes::new()).expect("an address");
-        assert_eq!(
-            count.uri(),
-            "https://r.example/v1/projects/p/locations/r/publishers/google/models/m-1:countTokens"
-        );
+        assert_eq!(count.uri(), "https://r.example/v1/projects/p/locations/r/publishers/google/models/m-1:countTokens");
         assert_eq!(count.headers()[AUTHORIZATION], "Bearer hush");
 
         let mistral = target(Dialect::OpenAi, "http://m.example:81/v1", Credential::Bearer);

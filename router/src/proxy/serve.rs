@@ -1,0 +1,272 @@
+//! `serve` from beginning to end: read the configuration, hold the sockets, wait for the log, rebuild what it holds,
+//! answer requests, follow changes, and end in order.
+//!
+//! A second process may be started while the first still runs, if both are given the same sockets by a service
+//! manager: it holds them open and waits for the log's lock. Connections that arrive in between wait in the kernel's
+//! queue, so that an upgrade loses none.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use super::clock::{Clock, wall_now};
+use super::live::Live;
+use super::reload::{LoadError, Loader, Source};
+use super::start::{Listeners, Proxy, Setup, StartError};
+use super::{site, tls};
+use crate::config::{self, Config, Environment};
+use crate::core::{RequestId, Route, Timestamp};
+use crate::log::{
+    self, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError, Writer,
+};
+
+/// What to serve, and how.
+pub struct Options {
+    /// Where the configuration comes from.
+    pub source: Source,
+    /// Where its secrets come from.
+    pub environment: Arc<dyn Environment + Send + Sync>,
+    /// How many times faster than the world the router's time runs: 1 but for rehearsals.
+    pub time_scale: NonZeroU32,
+    /// Whom upstream certificates may come from; `None` is the web's authorities.
+    pub roots: Option<rustls::RootCertStore>,
+}
+
+/// A proxy that serves.
+pub struct Serving<R> {
+    proxy: Arc<Proxy<R>>,
+    drain: Duration,
+    reload: mpsc::Sender<()>,
+    reloads: JoinHandle<()>,
+}
+
+/// Why serving failed to begin.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The configuration is not good.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// An address is not to be had.
+    #[error("cannot listen on {address}: {source}; stop what listens there, or name another address")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The sockets that were handed over are not usable.
+    #[error("the sockets that were handed over are not usable: {0}")]
+    HandedOver(std::io::Error),
+    /// The certificate or its key is not usable.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The log's folder is not usable.
+    #[error("the log's folder {directory} is not usable: {source}")]
+    Folder {
+        /// Which.
+        directory: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The log cannot be written.
+    #[error(transparent)]
+    Log(#[from] WriteError),
+    /// The log cannot be read back.
+    #[error(transparent)]
+    Rebuild(#[from] VerifyError),
+    /// The proxy did not start.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// A background task ended early.
+    #[error("a background task ended early")]
+    Background,
+}
+
+impl<R: Route + 'static> Serving<R> {
+    /// Starts serving with `fresh`, or with the router that the log holds.
+    ///
+    /// # Errors
+    /// When the configuration, a socket or the log is not usable.
+    pub async fn start(fresh: R, options: Options) -> Result<Self, ServeError> {
+        let config = options.source.config()?;
+        let (front, handed_over) = front_socket(&config)?;
+        let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
+        let salt = salt(&config)?;
+        let (live, warnings) =
+            site::live(&config, &*options.environment, salt.bytes(), wall_now()).map_err(LoadError::Site)?;
+        for warning in warnings {
+            warn!(%warning, "the configuration is unwise");
+        }
+        let carried = open_log(&config, &live, fresh, handed_over, options.time_scale).await?;
+        let Carried { router, mut writer, clock, last_request, lost, hash } = carried;
+        writer.begin(clock.now(), clock.wall(), hash);
+        let setup = Setup { router, journal: writer, clock, live, last_request, lost, roots: options.roots };
+        let proxy = Arc::new(Proxy::start(setup, Listeners { front, tls })?);
+        let (reload, asked) = mpsc::channel(1);
+        let loader =
+            Loader { source: options.source, environment: options.environment, salt: salt.bytes().to_vec(), clock };
+        let configured = Arc::clone(&proxy);
+        let reloads = tokio::spawn(loader.run(asked, move |live| {
+            let proxy = Arc::clone(&configured);
+            async move { proxy.configure(live).await }
+        }));
+        Ok(Self { proxy, drain: config.drain.0.into(), reload, reloads })
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.proxy.address()
+    }
+
+    /// Reads the configuration again, changed or not.
+    pub fn reload(&self) {
+        // A load is under way already when the channel is full.
+        drop(self.reload.try_send(()));
+    }
+
+    /// Lets requests in flight end for at most the configured drain time, and closes the log.
+    pub async fn stop(self) {
+        let Self { proxy, drain, reload, reloads } = self;
+        drop(reload);
+        if reloads.await.is_err() {
+            warn!("the watch on the configuration had ended");
+        }
+        info!(?drain, "shutting down");
+        if let Ok(proxy) = Arc::try_unwrap(proxy) {
+            proxy.shutdown(drain).await;
+        }
+    }
+
+    /// Serves until the process is told to end (SIGTERM or SIGINT); SIGHUP reads the configuration again.
+    ///
+    /// # Errors
+    /// Those of the operating system when it denies signals.
+    #[cfg(unix)]
+    pub async fn until_told(self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let (mut end, mut interrupt, mut hang_up) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+        loop {
+            tokio::select! {
+                _ = end.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = hang_up.recv() => self.reload(),
+            }
+        }
+        self.stop().await;
+        Ok(())
+    }
+}
+
+/// The router as the log holds it, and the log, ready to be written on.
+struct Carried<R> {
+    router: R,
+    writer: Writer,
+    clock: Clock,
+    last_request: RequestId,
+    lost: InFlight,
+    /// Of the router, if it was rebuilt.
+    hash: Option<u64>,
+}
+
+/// Opens the log and rebuilds the router from it. With sockets that were handed over it waits for another process to
+/// let go of it.
+async fn open_log<R: Route + 'static>(
+    config: &Config,
+    live: &Live,
+    fresh: R,
+    wait: bool,
+    scale: NonZeroU32,
+) -> Result<Carried<R>, ServeError> {
+    let directory = config.log.dir.clone();
+    let options = log_options(config, if wait { Patience::Wait } else { Patience::None });
+    let settings = Arc::clone(&live.settings);
+    let opened = tokio::task::spawn_blocking(move || -> Result<Carried<R>, ServeError> {
+        let opening = Opening { policy: fresh.policy(), seed: settings.seed, epoch: wall_now(), settings };
+        let (writer, recovery) = Writer::open(&directory, opening, options)?;
+        if let Some(torn) = &recovery.cut {
+            warn!(?torn, "the last frame of the event log was torn and has been cut off");
+        }
+        let epoch = writer.header().epoch;
+        let Some((last, _events)) = recovery.last else {
+            let clock = Clock::start(epoch, Timestamp::ZERO, scale);
+            let (last_request, lost) = (RequestId::new(0), InFlight::default());
+            return Ok(Carried { router: fresh, writer, clock, last_request, lost, hash: None });
+        };
+        // A request's number is never above that of its event, so this one is new.
+        let last_request = RequestId::new(writer.sequence());
+        let clock = Clock::start(epoch, last + crate::core::Duration::from_nanos(1), scale);
+        match log::rebuild(&directory, fresh.clone()) {
+            Ok(rebuilt) => {
+                let hash = Some(rebuilt.router.state_hash());
+                info!(events = rebuilt.sequence, in_order = recovery.in_order, "rebuilt from the event log");
+                let lost = rebuilt.in_flight;
+                Ok(Carried { router: rebuilt.router, writer, clock, last_request, lost, hash })
+            }
+            Err(VerifyError::OtherPolicy { recorded, ours, .. }) => {
+                warn!(%recorded, %ours, "another version wrote the event log: counts begin anew");
+                let lost = InFlight::default();
+                Ok(Carried { router: fresh, writer, clock, last_request, lost, hash: None })
+            }
+            Err(error) => Err(error.into()),
+        }
+    });
+    opened.await.map_err(|_panicked_or_cancelled| ServeError::Background)?
+}
+
+fn log_options(config: &Config, patience: Patience) -> LogOptions {
+    let written = &config.log;
+    LogOptions {
+        sync: if written.sync.0 == crate::core::Duration::ZERO {
+            log::Sync::EveryCommit
+        } else {
+            log::Sync::Every(written.sync.0)
+        },
+        when_full: match written.when_full {
+            config::WhenFull::Refuse => log::WhenFull::Refuse,
+            config::WhenFull::Drop => log::WhenFull::Drop,
+        },
+        segment: written.segment.0,
+        keep: Keep { age: Some(written.keep.0), bytes: None },
+        patience,
+        ..LogOptions::live()
+    }
+}
+
+/// The clients' socket: the first that the service manager handed over, or a new one. The flag says which.
+fn front_socket(config: &Config) -> Result<(TcpListener, bool), ServeError> {
+    let handed = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(ServeError::HandedOver)?;
+    if let Some(socket) = handed {
+        socket.set_nonblocking(true).map_err(ServeError::HandedOver)?;
+        return TcpListener::from_std(socket).map(|socket| (socket, true)).map_err(ServeError::HandedOver);
+    }
+    let address = config.listen.0;
+    let bind = || {
+        let socket = std::net::TcpListener::bind(address)?;
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    };
+    bind().map(|socket| (socket, false)).map_err(|source| ServeError::Bind { address, source })
+}
+
+/// The salt of the log's folder, which is made if there is none.
+fn salt(config: &Config) -> Result<Salt, ServeError> {
+    let directory = &config.log.dir;
+    let entropy = || {
+        let mut bytes = [0; 32];
+        let random = rustls::crypto::ring::default_provider().secure_random;
+        random.fill(&mut bytes).map(|()| bytes).map_err(|_no_entropy| std::io::Error::other("no entropy"))
+    };
+    std::fs::create_dir_all(directory)
+        .and_then(|()| Salt::of(directory, entropy))
+        .map_err(|source| ServeError::Folder { directory: directory.clone(), source })
+}
