@@ -10,10 +10,10 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::message::{Handle, Message};
-use super::translate::{Question, StreamReader};
+use super::translate::{Prepared, Question, StreamReader};
 use super::upstream::{Limits, Target, Upstream, Verb};
 use crate::core::{AttemptId, Ending, Facts, Finished, Timeouts, Transport, Usage};
-use crate::wire;
+use crate::wire::{self, ClientError, Failure};
 
 /// The largest whole answer: a few generated images are 20 MB.
 const ANSWER_MAX: usize = 64 << 20;
@@ -65,6 +65,8 @@ pub(super) enum Answer {
         /// Its body.
         body: Bytes,
     },
+    /// The request cannot be said to this provider.
+    Refused(ClientError),
     /// None that can be shown.
     None,
 }
@@ -138,15 +140,16 @@ pub(super) async fn attempt<R>(
     report: &Report<R>,
 ) -> Progress {
     let verb = question.verb(target.dialect());
-    let request = match question.body_for(target).map(|body| target.request(verb, body)) {
-        Ok(Ok(request)) => request,
-        Ok(Err(error)) => return failed_here(&error),
-        Err(refused) => {
-            // This provider's dialect has no place for something in the request. The router may have others.
-            let body = Bytes::from(refused.to_string());
-            let ending = Ending::Status(400);
-            return over(ending, Facts::default(), None, Answer::Error { status: 400, body });
+    let prepared = match question.prepare(target) {
+        Ok(prepared) => prepared,
+        Err(refusal) => {
+            let refused = Answer::Refused(ClientError::from(&refusal));
+            return over(Ending::Status(400), Facts::default(), None, refused);
         }
+    };
+    let request = match target.request(verb, prepared.body.clone()) {
+        Ok(request) => request,
+        Err(error) => return failed_here(&error),
     };
     let head = match upstream.send(request, deadlines.limits).await {
         Ok(head) => head,
@@ -161,14 +164,14 @@ pub(super) async fn attempt<R>(
         let facts = wire::facts(status, &head.headers, &body, clock.wall());
         return over(Ending::Status(status), facts, None, Answer::Error { status, body });
     }
-    if verb == Verb::Stream {
-        begin_stream(target, question, status, &head.headers, body, deadlines, clock).await
+    if matches!(verb, Verb::Stream | Verb::StreamArray) {
+        begin_stream(target, question, body, deadlines).await
     } else {
         let body = match collect(body, ANSWER_MAX, deadlines, || report.first_byte()).await {
             Ok(body) => body,
             Err((transport, _)) => return broken(transport),
         };
-        whole(target, question, status, &head.headers, body, clock)
+        whole(target, question, &prepared, status, &head.headers, body, clock)
     }
 }
 
@@ -176,6 +179,7 @@ pub(super) async fn attempt<R>(
 fn whole(
     target: &Target,
     question: &Question,
+    prepared: &Prepared,
     status: u16,
     headers: &HeaderMap,
     body: Bytes,
@@ -187,52 +191,45 @@ fn whole(
         let status = facts.inner_status.unwrap_or(status);
         return over(Ending::Transport(Transport::ErrorEvent), facts, None, Answer::Error { status, body });
     }
-    match question.answer(target, &body) {
+    match question.answer(target, prepared, &body) {
         Ok((answer, usage)) => over(Ending::Status(status), facts, usage, Answer::Whole(answer)),
         Err(_malformed) => broken(Transport::Malformed),
     }
 }
 
 /// Reads a stream until its first good event.
-async fn begin_stream(
-    target: &Target,
-    question: &Question,
-    status: u16,
-    headers: &HeaderMap,
-    mut body: Incoming,
-    deadlines: Deadlines,
-    clock: &Clock,
-) -> Progress {
+async fn begin_stream(target: &Target, question: &Question, mut body: Incoming, deadlines: Deadlines) -> Progress {
     let mut reader = question.reader(target);
-    let first_byte = deadlines.limits.first_byte;
     while !reader.has_begun() {
-        let frame = match tokio::time::timeout_at(first_byte, body.frame()).await {
+        let frame = match tokio::time::timeout_at(deadlines.limits.first_byte, body.frame()).await {
             Ok(frame) => frame,
             Err(_elapsed) => return broken(Transport::FirstByteTimeout),
         };
-        match frame {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    reader.push(data);
-                }
-            }
+        let read = match frame {
+            Some(Ok(frame)) => reader.push(&frame.into_data().unwrap_or_default()),
             Some(Err(_)) => return broken(Transport::Cut),
-            None => {
-                reader.end();
-                break;
+            // A stream that ends without a single good event is no answer, whatever else it says.
+            None => reader.end().and(Err(Failure::Cut)),
+        };
+        match read {
+            Ok(()) => {}
+            // What has begun well belongs to the client; it will meet the failure there.
+            Err(_) if reader.has_begun() => break,
+            Err(failure) => {
+                let (transport, facts) = transport(failure);
+                return over(Ending::Transport(transport), facts, reader.usage(), Answer::None);
             }
-        }
-        if let Some(error) = reader.take_error() {
-            let facts = wire::facts(status, headers, &error, clock.wall());
-            let status = facts.inner_status.unwrap_or(500);
-            let ending = Ending::Transport(Transport::ErrorEvent);
-            return over(ending, facts, reader.usage(), Answer::Error { status, body: error });
         }
     }
-    if reader.has_begun() {
-        Progress::Streaming(Box::new(Streaming { body, reader }))
-    } else {
-        broken(Transport::Malformed)
+    Progress::Streaming(Box::new(Streaming { body, reader }))
+}
+
+/// What the failure of a stream means.
+pub(super) fn transport(failure: Failure) -> (Transport, Facts) {
+    match failure {
+        Failure::Error(facts) => (Transport::ErrorEvent, facts),
+        Failure::Malformed => (Transport::Malformed, Facts::default()),
+        Failure::Cut => (Transport::Cut, Facts::default()),
     }
 }
 

@@ -99,7 +99,7 @@ pub(super) async fn exchange<R: Route + 'static>(
                 stage = match stage {
                     Stage::Ready(report, streaming, deadlines) if report.attempt() == attempt => {
                         let head = Served { request, by: served.as_ref(), attempts, spend: None };
-                        let relay = Relay::new(*streaming, deadlines, door.clock, report, presence);
+                        let relay = Relay::new(*streaming, deadlines, report, presence);
                         return respond::stream(&question, &head, Body::stream(relay));
                     }
                     other @ (Stage::Idle | Stage::Running(..) | Stage::Ready(..)) => other,

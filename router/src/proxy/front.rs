@@ -14,14 +14,14 @@ use super::body::Body;
 use super::deadline::deadline;
 use super::door::Door;
 use super::exchange::{Presence, exchange};
-use super::fault::{Fault, Speech};
 use super::live::Live;
 use super::mailbox::{Mailbox, Sender};
 use super::message::{Arrival, Message};
 use super::models;
-use super::respond;
+use super::respond::{self, coded};
 use super::translate::{Question, Surface};
 use crate::core::{ClientId, ModelId, Priority, Route};
+use crate::wire::{ClientError, Framing, Front};
 
 /// How long a client may take to send a body, from its head on: slower ones are not waited for.
 const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -30,6 +30,7 @@ const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 pub(super) fn routes<R: Route + 'static>(door: Arc<Door<R>>) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::<R>))
+        .route("/v1/responses", post(responses::<R>))
         .route("/v1/embeddings", post(embeddings::<R>))
         .route("/v1/models", get(model_list::<R>))
         .route("/v1beta/models", get(model_list::<R>))
@@ -43,6 +44,10 @@ async fn chat<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Req
     serve(door, Surface::Chat, None, request).await
 }
 
+async fn responses<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Request) -> Response<Body> {
+    serve(door, Surface::Responses, None, request).await
+}
+
 async fn embeddings<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Request) -> Response<Body> {
     serve(door, Surface::Embeddings, None, request).await
 }
@@ -53,9 +58,10 @@ async fn gemini<R: Route + 'static>(
     request: Request,
 ) -> Response<Body> {
     let events = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+    let framing = if events { Framing::Sse } else { Framing::Array };
     let surface = match call.rsplit_once(':') {
         Some((model, "generateContent")) => Some((model, Surface::Generate)),
-        Some((model, "streamGenerateContent")) => Some((model, Surface::GenerateStream { events })),
+        Some((model, "streamGenerateContent")) => Some((model, Surface::GenerateStream(framing))),
         Some((model, "countTokens")) => Some((model, Surface::CountTokens)),
         Some((model, "embedContent")) => Some((model, Surface::EmbedContent)),
         Some((model, "batchEmbedContents")) => Some((model, Surface::BatchEmbed)),
@@ -63,7 +69,10 @@ async fn gemini<R: Route + 'static>(
     };
     match surface {
         Some((model, surface)) => serve(door, surface, Some(model), request).await,
-        None => Fault::new(404, "not_found", format!("There is no method `{call}` here")).response(Speech::Gemini),
+        None => {
+            let error = coded(404, "not_found", format!("There is no method `{call}` here"));
+            respond::error(&error, Front::Gemini)
+        }
     }
 }
 
@@ -73,10 +82,10 @@ async fn model_list<R: Route + 'static>(
     headers: HeaderMap,
 ) -> Response<Body> {
     let live = door.live.load_full();
-    let speech = models::speech(&headers, &address);
+    let front = models::front(&headers, &address);
     match known(&live, &headers, &address) {
-        Ok(client) => respond::whole(models::list(&live, client, speech)),
-        Err(fault) => fault.response(speech),
+        Ok(client) => respond::whole(models::list(&live, client, front)),
+        Err(error) => respond::error(&error, front),
     }
 }
 
@@ -87,17 +96,17 @@ async fn model<R: Route + 'static>(
     headers: HeaderMap,
 ) -> Response<Body> {
     let live = door.live.load_full();
-    let speech = models::speech(&headers, &address);
+    let front = models::front(&headers, &address);
     let found = known(&live, &headers, &address).and_then(|client| permitted(&live, client, &name));
     match found {
-        Ok(model) => respond::whole(models::one(&live, model, speech)),
-        Err(fault) => fault.response(speech),
+        Ok(model) => respond::whole(models::one(&live, model, front)),
+        Err(error) => respond::error(&error, front),
     }
 }
 
 async fn unknown(address: Uri) -> Response<Body> {
-    let speech = if address.path().starts_with("/v1beta") { Speech::Gemini } else { Speech::OpenAi };
-    Fault::new(404, "not_found", format!("There is nothing at {}", address.path())).response(speech)
+    let front = if address.path().starts_with("/v1beta") { Front::Gemini } else { Front::Chat };
+    respond::error(&coded(404, "not_found", format!("There is nothing at {}", address.path())), front)
 }
 
 /// A call to a provider, from its head to its answer.
@@ -113,7 +122,7 @@ async fn serve<R: Route + 'static>(
     let admitted = admit(&door, &live, surface, model, &head, body).await;
     let (question, client, model, place) = match admitted {
         Ok(admitted) => admitted,
-        Err(fault) => return fault.response(surface.speech()),
+        Err(error) => return respond::error(&error, surface.front()),
     };
     let mailbox = Arc::new(Mailbox::default());
     let settings = &live.settings;
@@ -125,8 +134,8 @@ async fn serve<R: Route + 'static>(
         client,
         model,
         endpoint: question.endpoint(),
-        stream: question.stream,
-        tokens: question.tokens,
+        stream: question.stream(),
+        tokens: question.tokens(),
         priority,
         deadline: door.clock.at(since) + patience,
         sender: Sender::new(&mailbox),
@@ -143,39 +152,39 @@ async fn admit<R>(
     model: Option<&str>,
     head: &http::request::Parts,
     body: axum::body::Body,
-) -> Result<(Question, ClientId, ModelId, super::message::Place), Fault> {
+) -> Result<(Question, ClientId, ModelId, super::message::Place), ClientError> {
     let client = known(live, &head.headers, &head.uri)?;
     let place = door.handle.enter().map_err(respond::shut)?;
     let body = read_body(body, live.rules.body_max).await?;
-    let question = Question::read(surface, model, body)?;
-    let model = permitted(live, client, &question.model)?;
+    let question = Question::read(surface, model, body, door.clock.now()).map_err(|refusal| ClientError::from(&refusal))?;
+    let model = permitted(live, client, question.model())?;
     Ok((question, client, model, place))
 }
 
 /// Who asks.
-fn known(live: &Live, headers: &HeaderMap, address: &Uri) -> Result<ClientId, Fault> {
+fn known(live: &Live, headers: &HeaderMap, address: &Uri) -> Result<ClientId, ClientError> {
     let shown = auth::token(headers, address).filter(|_| live.knows_clients()).map(auth::digest);
     live.client(shown.as_ref())
-        .ok_or_else(|| Fault::new(401, "invalid_api_key", "This proxy does not know the key that was shown"))
+        .ok_or_else(|| coded(401, "invalid_api_key", "This proxy does not know the key that was shown"))
 }
 
 /// Which model is asked for, if this client may.
-fn permitted(live: &Live, client: ClientId, name: &str) -> Result<ModelId, Fault> {
+fn permitted(live: &Live, client: ClientId, name: &str) -> Result<ModelId, ClientError> {
     let model = live.model(name).ok_or_else(|| {
         let names: Vec<&str> = live.settings.models.iter().map(|model| model.name.as_str()).collect();
         let message = format!("There is no model `{name}` here; there is {}", names.join(", "));
-        Fault::new(404, "model_not_found", message)
+        coded(404, "model_not_found", message)
     })?;
     if live.allows(client, model) {
         Ok(model)
     } else {
-        Err(Fault::new(403, "model_not_allowed", format!("This key may not ask for `{name}`")))
+        Err(coded(403, "model_not_allowed", format!("This key may not ask for `{name}`")))
     }
 }
 
 /// Reads a body to its end, if it comes soon enough and is not too long.
-async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, Fault> {
-    let too_long = || Fault::new(413, "body_too_large", format!("The body is longer than {most} bytes"));
+async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, ClientError> {
+    let too_long = || coded(413, "body_too_large", format!("The body is longer than {most} bytes"));
     if hyper::body::Body::size_hint(&body).lower() > most as u64 {
         return Err(too_long());
     }
@@ -183,7 +192,7 @@ async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, Fau
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|_broken| Fault::bad("The body broke off"))?;
+            let frame = frame.map_err(|_broken| coded(400, "body_cut", "The body broke off"))?;
             let Ok(data) = frame.into_data() else { continue };
             if first.len() + rest.len() + data.len() > most {
                 return Err(too_long());
@@ -201,6 +210,6 @@ async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, Fau
     };
     match tokio::time::timeout(BODY_PATIENCE, read).await {
         Ok(read) => read,
-        Err(_elapsed) => Err(Fault::new(408, "body_too_slow", "The body did not come within a minute")),
+        Err(_elapsed) => Err(coded(408, "body_too_slow", "The body did not come within a minute")),
     }
 }

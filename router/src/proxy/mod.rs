@@ -20,7 +20,6 @@ mod deadline;
 mod door;
 mod driver;
 mod exchange;
-mod fault;
 mod front;
 mod journal;
 mod live;

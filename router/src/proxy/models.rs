@@ -6,43 +6,43 @@ use http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::auth;
-use super::fault::Speech;
 use super::live::Live;
 use crate::core::{ClientId, ModelId};
+use crate::wire::Front;
 
 /// How whoever asks for models speaks: `/v1beta` is Gemini's alone, `/v1` is theirs who show a Google key.
-pub(super) fn speech(headers: &HeaderMap, address: &Uri) -> Speech {
+pub(super) fn front(headers: &HeaderMap, address: &Uri) -> Front {
     if address.path().starts_with("/v1beta") || auth::shows_google_key(headers, address) {
-        Speech::Gemini
+        Front::Gemini
     } else {
-        Speech::OpenAi
+        Front::Chat
     }
 }
 
 /// Every model that a client may ask for.
-pub(super) fn list(live: &Live, client: ClientId, speech: Speech) -> Bytes {
+pub(super) fn list(live: &Live, client: ClientId, front: Front) -> Bytes {
     let ids = (0..live.settings.models.len()).map(|index| ModelId::new(index as u16));
     let items: Vec<Value> =
-        ids.filter(|model| live.allows(client, *model)).map(|model| item(live, model, speech)).collect();
-    let list = match speech {
-        Speech::OpenAi => json!({"object": "list", "data": items}),
-        Speech::Gemini => json!({"models": items}),
+        ids.filter(|model| live.allows(client, *model)).map(|model| item(live, model, front)).collect();
+    let list = match front {
+        Front::Chat | Front::Responses => json!({"object": "list", "data": items}),
+        Front::Gemini => json!({"models": items}),
     };
     Bytes::from(list.to_string())
 }
 
 /// One model.
-pub(super) fn one(live: &Live, model: ModelId, speech: Speech) -> Bytes {
-    Bytes::from(item(live, model, speech).to_string())
+pub(super) fn one(live: &Live, model: ModelId, front: Front) -> Bytes {
+    Bytes::from(item(live, model, front).to_string())
 }
 
-fn item(live: &Live, model: ModelId, speech: Speech) -> Value {
+fn item(live: &Live, model: ModelId, front: Front) -> Value {
     let settings = &live.settings;
     let Some(model) = settings.models.get(model.index()) else { return Value::Null };
     let name = &model.name;
-    match speech {
-        Speech::OpenAi => json!({"id": name, "object": "model", "created": 0, "owned_by": "stormproof"}),
-        Speech::Gemini => {
+    match front {
+        Front::Chat | Front::Responses => json!({"id": name, "object": "model", "created": 0, "owned_by": "stormproof"}),
+        Front::Gemini => {
             let mut item = json!({
                 "name": format!("models/{name}"),
                 "displayName": name,

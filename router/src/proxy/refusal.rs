@@ -4,14 +4,14 @@
 use std::fmt::Write;
 
 use super::clock::Clock;
-use super::fault::{Fault, Retry};
 use crate::core::{Cause, Duration, Outcome, Settings, TierCause, Timestamp, Verdict, WallTime};
+use crate::wire::ClientError;
 
 /// What old OpenAI libraries wait at most before they go their own way.
 const LIBRARY_PATIENCE: Duration = Duration::from_secs(60);
 
-/// The fault that a verdict without an answer is to its client.
-pub(super) fn fault(verdict: &Verdict, settings: &Settings, clock: &Clock) -> Fault {
+/// What a verdict without an answer says to its client.
+pub(super) fn error(verdict: &Verdict, settings: &Settings, clock: &Clock) -> ClientError {
     let (code, headline) = headline(verdict);
     let mut message = String::from(headline);
     let (now, wall) = (clock.now(), clock.wall());
@@ -23,29 +23,36 @@ pub(super) fn fault(verdict: &Verdict, settings: &Settings, clock: &Clock) -> Fa
     let plural = if verdict.attempts == 1 { "" } else { "s" };
     // Writing into a string cannot fail.
     let _ = write!(message, "{} attempt{plural}", verdict.attempts);
-    Fault { status: if verdict.status == 0 { 499 } else { verdict.status }, code, message, retry: retry(verdict) }
-}
-
-fn headline(verdict: &Verdict) -> (&'static str, &'static str) {
-    match verdict.outcome {
-        Outcome::Deadline => ("deadline_exceeded", "The deadline came before an answer"),
-        Outcome::Refused if verdict.status == 429 => ("rate_limit_exceeded", "Your own limit is used up"),
-        Outcome::Refused => ("no_capacity", "No start before the deadline is possible"),
-        Outcome::Failed if verdict.status == 404 => ("model_not_found", "No provider serves this model"),
-        Outcome::Failed => ("upstream_failed", "Every attempt failed"),
-        Outcome::Cut => ("stream_cut", "The answer broke off"),
-        Outcome::Cancelled => ("cancelled", "The client went away"),
-        Outcome::Answered => ("internal_error", "The answer was lost on its way"),
+    ClientError {
+        code: Some(code),
+        retry_after: verdict.retry_after,
+        should_retry: should_retry(verdict),
+        // A client that has gone gets nothing; its log may show nginx's status for that.
+        ..ClientError::new(if verdict.status == 0 { 499 } else { verdict.status }, message)
     }
 }
 
-fn retry(verdict: &Verdict) -> Retry {
+fn headline(verdict: &Verdict) -> (&'static str, &'static str) {
+    match (verdict.outcome, verdict.status) {
+        (Outcome::Deadline, _) => ("deadline_exceeded", "The deadline came before an answer"),
+        (Outcome::Refused, 429) => ("rate_limit_exceeded", "Your own limit is used up"),
+        (Outcome::Refused, 403) => ("model_not_allowed", "This key may not ask for this model"),
+        (Outcome::Refused, _) => ("no_capacity", "No start before the deadline is possible"),
+        (Outcome::Failed, 404) => ("model_not_found", "No provider serves this model"),
+        (Outcome::Failed, 400) => ("context_length_exceeded", "The request fits none of the model's tiers"),
+        (Outcome::Failed, _) => ("upstream_failed", "Every attempt failed"),
+        (Outcome::Cut, _) => ("stream_cut", "The answer broke off"),
+        (Outcome::Cancelled, _) => ("cancelled", "The client went away"),
+        (Outcome::Answered, _) => ("internal_error", "The answer was lost on its way"),
+    }
+}
+
+/// What a library is told to do by itself. `None` leaves it to its own rules, which obey the time that it is given.
+fn should_retry(verdict: &Verdict) -> Option<bool> {
     match (verdict.outcome, verdict.retry_after) {
-        // The client's time is over; its library would only make it three times as much.
-        (Outcome::Deadline, Some(wait)) => Retry::Later(wait),
-        (_, Some(wait)) if wait <= LIBRARY_PATIENCE => Retry::After(wait),
-        (_, Some(wait)) => Retry::Later(wait),
-        (_, None) => Retry::Never,
+        // The client's time is over: its library would only make it three times as much.
+        (Outcome::Deadline, _) | (_, None) => Some(false),
+        (_, Some(wait)) => (wait > LIBRARY_PATIENCE).then_some(false),
     }
 }
 
@@ -138,11 +145,14 @@ mod tests {
             retry_after: Some(Duration::from_secs(3 * 3600)),
             ..Verdict::new(Outcome::Refused, 503)
         };
-        let fault = fault(&verdict, &settings, &clock);
-        let (head, rest) = fault.message.split_once(" until ").expect("a time");
+        let error = error(&verdict, &settings, &clock);
+        let (head, rest) = error.message.split_once(" until ").expect("a time");
         assert_eq!(head, "No start before the deadline is possible: free-pro: 0 of 21 usable, day quota");
         assert_eq!(&rest[8..], "Z; paid-pro: budget 50.00 USD spent; 4 attempts");
-        assert_eq!(fault.retry, Retry::Later(Duration::from_secs(3 * 3600)));
+        assert_eq!(error.retry_after, Some(Duration::from_secs(3 * 3600)), "true and uncapped");
+        assert_eq!(error.should_retry, Some(false), "longer than any library waits");
+        let soon = Verdict { retry_after: Some(Duration::from_secs(5)), ..verdict };
+        assert_eq!(should_retry(&soon), None);
     }
 
     #[test]

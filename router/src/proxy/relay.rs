@@ -12,12 +12,11 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use thiserror::Error;
 use tokio::time::{Instant, Sleep};
 
-use super::attempt::{Deadlines, Report, Streaming};
-use super::clock::Clock;
+use super::attempt::{Deadlines, Report, Streaming, transport};
 use super::exchange::Presence;
 use super::translate::StreamReader;
 use crate::core::{Ending, Facts, Transport};
-use crate::wire;
+use crate::wire::{ClientError, Failure};
 
 /// The body of a relayed stream.
 pub(super) struct Relay<R> {
@@ -25,7 +24,6 @@ pub(super) struct Relay<R> {
     upstream: Incoming,
     state: State,
     deadlines: Deadlines,
-    clock: Clock,
     /// When the provider last sent something.
     heard: Instant,
     alarm: Pin<Box<Sleep>>,
@@ -53,24 +51,27 @@ impl<R> Relay<R> {
     pub(super) fn new(
         streaming: Streaming,
         deadlines: Deadlines,
-        clock: Clock,
-        report: Report<R>,
+            report: Report<R>,
         presence: Presence<R>,
     ) -> Self {
         let heard = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until((heard + deadlines.idle).min(deadlines.total)));
         let Streaming { body: upstream, reader } = streaming;
-        Self { reader, upstream, state: State::Flowing, deadlines, clock, heard, alarm, report, presence }
+        Self { reader, upstream, state: State::Flowing, deadlines, heard, alarm, report, presence }
     }
 
     /// The stream is over as far as the provider goes.
-    fn finish(&mut self, ending: Ending, facts: Facts) {
+    fn finish(&mut self, ended: Result<(), (Transport, Facts)>) {
+        let (ending, facts) = match ended {
+            Ok(()) => (Ending::Status(200), Facts::default()),
+            Err((transport, facts)) => (Ending::Transport(transport), facts),
+        };
         self.report.end(ending, facts, self.reader.usage());
         self.presence.leave();
-        self.state = match ending {
-            Ending::Status(_) => State::Complete,
-            Ending::Transport(transport) => {
-                self.reader.fail(transport, facts);
+        self.state = match ended {
+            Ok(()) => State::Complete,
+            Err((transport, facts)) => {
+                self.reader.fail(&error(transport, facts));
                 State::Breaking
             }
         };
@@ -92,14 +93,30 @@ impl<R> Relay<R> {
         None
     }
 
-    fn hear(&mut self, data: Bytes) {
+    fn hear(&mut self, data: &[u8]) {
         self.heard = Instant::now();
-        self.reader.push(data);
-        if let Some(error) = self.reader.take_error() {
-            let facts = wire::facts(200, &http::HeaderMap::new(), &error, self.clock.wall());
-            self.finish(Ending::Transport(Transport::ErrorEvent), facts);
+        if let Err(failure) = self.reader.push(data) {
+            self.finish(Err(transport(failure)));
         }
     }
+}
+
+/// What the client is told of a stream that failed.
+fn error(transport: Transport, facts: Facts) -> ClientError {
+    let what = match transport {
+        Transport::IdleTimeout => "the provider fell silent",
+        Transport::TotalTimeout => "the provider took too long",
+        Transport::ErrorEvent => "the provider reported an error",
+        Transport::Malformed => "the provider sent something that is no answer",
+        Transport::Cut
+        | Transport::Reset
+        | Transport::ReusedConnection
+        | Transport::Connect
+        | Transport::FirstByteTimeout
+        | Transport::Abandoned => "the provider closed the connection",
+    };
+    let status = facts.inner_status.unwrap_or(502);
+    ClientError { code: Some("stream_cut"), ..ClientError::new(status, format!("The answer broke off: {what}")) }
 }
 
 impl<R> Body for Relay<R> {
@@ -125,20 +142,20 @@ impl<R> Body for Relay<R> {
             match Pin::new(&mut this.upstream).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
-                        this.hear(data);
+                        this.hear(&data);
                     }
                 }
                 Poll::Ready(Some(Err(_))) => {
-                    this.finish(Ending::Transport(Transport::Cut), Facts::default());
+                    // What had begun to arrive may still say why.
+                    let failure = this.reader.end().err().unwrap_or(Failure::Cut);
+                    this.finish(Err(transport(failure)));
                 }
                 Poll::Ready(None) => {
-                    this.reader.end();
-                    let ending =
-                        if this.reader.is_complete() { Ending::Status(200) } else { Ending::Transport(Transport::Cut) };
-                    this.finish(ending, Facts::default());
+                    let ended = this.reader.end().map_err(transport);
+                    this.finish(ended);
                 }
                 Poll::Pending => match this.overdue(context) {
-                    Some(transport) => this.finish(Ending::Transport(transport), Facts::default()),
+                    Some(transport) => this.finish(Err((transport, Facts::default()))),
                     None => return Poll::Pending,
                 },
             }

@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use secrecy::ExposeSecret;
 
 use super::attempt::Answer;
 use super::body::Body;
 use super::clock::Clock;
-use super::fault::Fault;
 use super::live::Live;
 use super::message::Shut;
 use super::refusal;
 use super::translate::Question;
 use crate::core::{Dispatch, Outcome, RequestId, Usd, Verdict};
-use crate::wire;
+use crate::wire::{self, ClientError, Front};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TIER: HeaderName = HeaderName::from_static("x-stormproof-tier");
@@ -58,7 +57,8 @@ pub(super) fn close(
         (Outcome::Failed, Answer::Error { status, body }) if status == verdict.status => {
             passed_on(live, question, status, &body)
         }
-        (_, _) => refusal::fault(verdict, &live.settings, clock).response(question.speech()),
+        (Outcome::Failed, Answer::Refused(refused)) => error(&refused, question.front()),
+        (_, _) => error(&refusal::error(verdict, &live.settings, clock), question.front()),
     };
     served.write(response.headers_mut());
     response
@@ -71,12 +71,25 @@ pub(super) fn whole(body: Bytes) -> Response<Body> {
     response
 }
 
+/// An error of our own.
+pub(super) fn error(error: &ClientError, front: Front) -> Response<Body> {
+    let rendered = error.render(front);
+    let mut response = Response::new(Body::whole(rendered.body));
+    *response.status_mut() = StatusCode::from_u16(rendered.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in rendered.headers {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+    response
+}
+
 /// The provider's own verdict on a request, without the secrets that it may echo.
 fn passed_on(live: &Live, question: &Question, status: u16, body: &[u8]) -> Response<Body> {
     let text = String::from_utf8_lossy(body);
     let clean = wire::redact(&text, live.secrets().iter().map(|secret| secret.expose_secret()));
     let mut response = whole(question.error(status, &clean));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::BAD_GATEWAY);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
     // What a provider refuses for the request's own sake it refuses again.
     response.headers_mut().insert(HeaderName::from_static("x-should-retry"), HeaderValue::from_static("false"));
     response
@@ -84,17 +97,22 @@ fn passed_on(live: &Live, question: &Question, status: u16, body: &[u8]) -> Resp
 
 /// The driver has gone: nothing can be decided any more.
 pub(super) fn gone(question: &Question, request: Option<RequestId>) -> Response<Body> {
-    let mut response = Fault::new(503, "shutting_down", "The proxy is shutting down").response(question.speech());
+    let mut response = error(&shut(Shut::Draining), question.front());
     Served { request, by: None, attempts: 0, spend: None }.write(response.headers_mut());
     response
 }
 
 /// No request may enter.
-pub(super) fn shut(why: Shut) -> Fault {
+pub(super) fn shut(why: Shut) -> ClientError {
     match why {
-        Shut::Full => Fault::new(503, "no_capacity", "The proxy has as many requests in hand as it may"),
-        Shut::Draining => Fault::new(503, "shutting_down", "The proxy is shutting down"),
+        Shut::Full => coded(503, "no_capacity", "The proxy has as many requests in hand as it may"),
+        Shut::Draining => coded(503, "shutting_down", "The proxy is shutting down"),
     }
+}
+
+/// An error with a label for programs.
+pub(super) fn coded(status: u16, code: &'static str, message: impl Into<String>) -> ClientError {
+    ClientError { code: Some(code), ..ClientError::new(status, message) }
 }
 
 impl Served<'_> {

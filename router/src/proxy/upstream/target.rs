@@ -10,7 +10,7 @@ use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
-use crate::wire::Dialect;
+use crate::wire::{Dialect, Flavor};
 
 const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -36,6 +36,7 @@ pub struct Target {
     path: String,
     model: String,
     credential: (HeaderName, HeaderValue),
+    flavor: Flavor,
 }
 
 /// A target that cannot be called.
@@ -56,10 +57,14 @@ pub(in crate::proxy) enum Verb {
     Generate,
     /// An answer as server-sent events.
     Stream,
+    /// An answer as a JSON array that grows: Gemini alone.
+    StreamArray,
     /// Embeddings, several in one call.
     Embed,
     /// One embedding, in Gemini's single form.
     EmbedOne,
+    /// Embeddings as Vertex gives them.
+    Predict,
     /// Counting tokens.
     Count,
     /// The list of models: what a check of a key asks for.
@@ -96,12 +101,18 @@ impl Target {
             path: path.to_owned(),
             model: model.to_owned(),
             credential: (shown.0, value),
+            flavor: Flavor::of_base_url(base),
         })
     }
 
     /// The language it speaks.
     pub fn dialect(&self) -> Dialect {
         self.dialect
+    }
+
+    /// Whose idea of OpenAI's dialect it has.
+    pub(in crate::proxy) fn flavor(&self) -> Flavor {
+        self.flavor
     }
 
     /// The provider's name for the model.
@@ -134,8 +145,8 @@ impl Target {
             Dialect::Vertex => "publishers/google/models",
             Dialect::OpenAi => {
                 let method = match verb {
-                    Verb::Generate | Verb::Stream | Verb::Count => "chat/completions",
-                    Verb::Embed | Verb::EmbedOne => "embeddings",
+                    Verb::Generate | Verb::Stream | Verb::StreamArray | Verb::Count => "chat/completions",
+                    Verb::Embed | Verb::EmbedOne | Verb::Predict => "embeddings",
                     Verb::Models => "models",
                 };
                 return format!("{}/{method}", self.path);
@@ -144,6 +155,8 @@ impl Target {
         let method = match verb {
             Verb::Generate => "generateContent",
             Verb::Stream => "streamGenerateContent?alt=sse",
+            Verb::StreamArray => "streamGenerateContent",
+            Verb::Predict => "predict",
             Verb::Embed => "batchEmbedContents",
             Verb::EmbedOne => "embedContent",
             Verb::Count => "countTokens",
