@@ -58,4 +58,4 @@ pub use settings::{
 };
 pub use time::{Duration, DurationError, Timestamp, WallTime};
 pub use units::{Tokens, Usd};
-pub use view::{CooldownView, LoadView, TierView};
+pub use view::{ClientView, CooldownView, LoadView, TierView};

@@ -1,11 +1,12 @@
 //! What the router believes, read-only: for a status page, metrics and the reports of a simulation.
 
 use super::cooldown::Cooldown;
-use super::ids::{KeyId, TierId, UpstreamId};
+use super::ids::{ClientId, KeyId, TierId, UpstreamId};
 use super::input::Scope;
 use super::observer::Provenance;
 use super::output::Cause;
 use super::router::Router;
+use super::state::Stage;
 use super::time::Timestamp;
 use super::units::Usd;
 
@@ -61,6 +62,17 @@ pub struct CooldownView {
     pub provenance: Provenance,
 }
 
+/// How one client stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientView {
+    /// Which.
+    pub client: ClientId,
+    /// Spent today.
+    pub spent: Usd,
+    /// The budget of the running day.
+    pub budget: Option<Usd>,
+}
+
 /// How much is going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadView {
@@ -70,6 +82,8 @@ pub struct LoadView {
     pub waiting: usize,
     /// Attempts in flight, abandoned ones included.
     pub attempts: usize,
+    /// The earliest deadline among the requests whose client has seen nothing yet.
+    pub tightest_deadline: Option<Timestamp>,
 }
 
 impl Router {
@@ -146,8 +160,24 @@ impl Router {
         views
     }
 
+    /// Every client of the settings in force.
+    pub fn clients(&self) -> Vec<ClientView> {
+        let day = self.calendar.day();
+        let view = |(index, owner): (usize, &u32)| {
+            let purse = &self.clients[*owner as usize].purse;
+            ClientView { client: ClientId::new(index as u16), spent: purse.spent(day), budget: purse.budget(day) }
+        };
+        self.plan.clients.iter().enumerate().take(self.plan.settings.clients.len()).map(view).collect()
+    }
+
     /// How much is going on.
     pub fn load(&self) -> LoadView {
-        LoadView { requests: self.requests.len(), waiting: self.waiting.len(), attempts: self.attempts.len() }
+        let unseen = self.requests.iter().filter(|(_, request)| !matches!(request.stage, Stage::Relayed(_)));
+        LoadView {
+            requests: self.requests.len(),
+            waiting: self.waiting.len(),
+            attempts: self.attempts.len(),
+            tightest_deadline: unseen.map(|(_, request)| request.deadline).min(),
+        }
     }
 }

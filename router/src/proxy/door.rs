@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
 
 use super::clock::Clock;
 use super::live::Live;
-use super::message::Handle;
+use super::message::{Handle, Message};
 use super::metrics::Metrics;
 use super::upstream::Upstream;
 
@@ -17,4 +18,16 @@ pub(super) struct Door<R> {
     pub(super) upstream: Upstream,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl<R> Door<R> {
+    /// Puts new settings in force, for every request that arrives from now on. Returns when the router has them.
+    pub(super) async fn configure(&self, live: Live) {
+        let live = Arc::new(live);
+        let (done, configured) = oneshot::channel();
+        self.handle.send(Message::Configured(Arc::clone(&live), done));
+        if configured.await.is_ok() {
+            self.live.store(live);
+        }
+    }
 }

@@ -163,7 +163,8 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             Message::Configured(live, done) => {
                 self.live = live;
                 self.handle(now, Input::Configured { settings: Arc::clone(&self.live.settings) });
-                drop(done.send(()));
+                // Whoever asked may have gone.
+                let _ = done.send(());
             }
             Message::Operator { spell, author, done } => {
                 let spelt = spell(&self.live, now);

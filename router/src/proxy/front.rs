@@ -156,7 +156,8 @@ async fn admit<R>(
     let client = known(live, &head.headers, &head.uri)?;
     let place = door.handle.enter().map_err(respond::shut)?;
     let body = read_body(body, live.rules.body_max).await?;
-    let question = Question::read(surface, model, body, door.clock.now()).map_err(|refusal| ClientError::from(&refusal))?;
+    let question =
+        Question::read(surface, model, body, door.clock.now()).map_err(|refusal| ClientError::from(&refusal))?;
     let model = permitted(live, client, question.model())?;
     Ok((question, client, model, place))
 }

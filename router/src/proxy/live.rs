@@ -24,6 +24,7 @@ pub struct Live {
     targets: Vec<Target>,
     /// What must be redacted wherever it turns up.
     secrets: Vec<SecretString>,
+    admin: Option<SecretString>,
     models: BTreeMap<String, ModelId>,
     tokens: Vec<Token>,
 }
@@ -64,7 +65,14 @@ impl Live {
     ) -> Self {
         let models = settings.models.iter().enumerate();
         let models = models.map(|(index, model)| (model.name.clone(), ModelId::new(index as u16))).collect();
-        Self { settings, rules, targets, secrets, models, tokens }
+        Self { settings, rules, targets, secrets, admin: None, models, tokens }
+    }
+
+    /// The same, with a token for operators.
+    pub fn with_admin(mut self, token: Option<SecretString>) -> Self {
+        self.secrets.extend(token.clone());
+        self.admin = token;
+        self
     }
 
     /// The model of that public name; Gemini's `models/` before it does no harm.
@@ -75,6 +83,11 @@ impl Live {
     /// Where a deployment's calls go.
     pub(super) fn target(&self, deployment: DeploymentId) -> Option<&Target> {
         self.targets.get(deployment.index())
+    }
+
+    /// What operators show, if there is a listener for them.
+    pub(super) fn admin_token(&self) -> Option<&SecretString> {
+        self.admin.as_ref()
     }
 
     /// What must never leave.

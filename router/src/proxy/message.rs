@@ -24,16 +24,18 @@ pub(super) enum Message<R> {
     /// New settings.
     Configured(Arc<Live>, oneshot::Sender<()>),
     /// An operator acts. The action is spelt with the settings in force when its turn comes.
-    Operator {
-        spell: Box<dyn FnOnce(&Live, Timestamp) -> Result<Action, String> + Send>,
-        author: Arc<str>,
-        done: oneshot::Sender<Result<Action, String>>,
-    },
+    Operator { spell: Box<Spell>, author: Arc<str>, done: oneshot::Sender<Result<Action, String>> },
     /// Someone wants to look at the state between two batches.
-    Inspect(Box<dyn FnOnce(View<'_, R>) + Send>),
+    Inspect(Box<Look<R>>),
     /// No more requests: end when the last one has ended.
     Drain,
 }
+
+/// Turns an order in names into an action in ids.
+type Spell = dyn FnOnce(&Live, Timestamp) -> Result<Action, String> + Send;
+
+/// Looks at the driver's state.
+type Look<R> = dyn FnOnce(View<'_, R>) + Send;
 
 /// A call as the router wants to know it, and where its answers go.
 pub(super) struct Arrival {

@@ -12,6 +12,7 @@
 //! The driver owns the router and lets no decision leave before it is on record. What is decided is
 //! carried out by the [`exchange`]; once the router commits a client to an attempt, [`relay`] streams it.
 
+mod admin;
 mod attempt;
 mod auth;
 mod body;
@@ -22,6 +23,7 @@ mod driver;
 mod exchange;
 mod front;
 mod journal;
+mod keys;
 mod live;
 mod mailbox;
 mod message;
@@ -39,8 +41,10 @@ mod tls;
 mod translate;
 mod upstream;
 
+pub use admin::{Order, OrderedAction, Status};
 pub use clock::{Clock, wall_now};
 pub use journal::{Journal, NoJournal};
+pub use keys::{Finding, KeyCheck, check_keys};
 pub use live::{Live, Rules, Token};
 pub use message::View;
 pub use reload::{LoadError, Source};

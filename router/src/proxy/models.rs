@@ -41,7 +41,9 @@ fn item(live: &Live, model: ModelId, front: Front) -> Value {
     let Some(model) = settings.models.get(model.index()) else { return Value::Null };
     let name = &model.name;
     match front {
-        Front::Chat | Front::Responses => json!({"id": name, "object": "model", "created": 0, "owned_by": "stormproof"}),
+        Front::Chat | Front::Responses => {
+            json!({"id": name, "object": "model", "created": 0, "owned_by": "stormproof"})
+        }
         Front::Gemini => {
             let mut item = json!({
                 "name": format!("models/{name}"),

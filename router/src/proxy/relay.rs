@@ -48,12 +48,7 @@ pub(super) struct BrokenOff;
 
 impl<R> Relay<R> {
     /// Goes on where the attempt's first good event was seen.
-    pub(super) fn new(
-        streaming: Streaming,
-        deadlines: Deadlines,
-            report: Report<R>,
-        presence: Presence<R>,
-    ) -> Self {
+    pub(super) fn new(streaming: Streaming, deadlines: Deadlines, report: Report<R>, presence: Presence<R>) -> Self {
         let heard = Instant::now();
         let alarm = Box::pin(tokio::time::sleep_until((heard + deadlines.idle).min(deadlines.total)));
         let Streaming { body: upstream, reader } = streaming;

@@ -134,7 +134,7 @@ fn watch(path: &Path, changes: mpsc::Sender<()>) -> notify::Result<RecommendedWa
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             // When the channel is full a look at the file is due anyway.
-            drop(changes.try_send(()));
+            let _ = changes.try_send(());
         }
     })?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));

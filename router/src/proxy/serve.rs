@@ -17,13 +17,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use super::admin::AdminServer;
 use super::clock::{Clock, wall_now};
 use super::live::Live;
 use super::reload::{LoadError, Loader, Source};
 use super::start::{Listeners, Proxy, Setup, StartError};
 use super::{site, tls};
 use crate::config::{self, Config, Environment};
-use crate::core::{RequestId, Route, Timestamp};
+use crate::core::{RequestId, Route, Router, Timestamp};
 use crate::log::{
     self, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError, Writer,
 };
@@ -41,8 +42,9 @@ pub struct Options {
 }
 
 /// A proxy that serves.
-pub struct Serving<R> {
-    proxy: Arc<Proxy<R>>,
+pub struct Serving {
+    proxy: Proxy<Router>,
+    admin: Option<AdminServer>,
     drain: Duration,
     reload: mpsc::Sender<()>,
     reloads: JoinHandle<()>,
@@ -90,14 +92,14 @@ pub enum ServeError {
     Background,
 }
 
-impl<R: Route + 'static> Serving<R> {
-    /// Starts serving with `fresh`, or with the router that the log holds.
+impl Serving {
+    /// Starts serving with the router that the log holds, or with a new one.
     ///
     /// # Errors
     /// When the configuration, a socket or the log is not usable.
-    pub async fn start(fresh: R, options: Options) -> Result<Self, ServeError> {
+    pub async fn start(options: Options) -> Result<Self, ServeError> {
         let config = options.source.config()?;
-        let (front, handed_over) = front_socket(&config)?;
+        let sockets = Sockets::open(&config)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let salt = salt(&config)?;
         let (live, warnings) =
@@ -105,20 +107,27 @@ impl<R: Route + 'static> Serving<R> {
         for warning in warnings {
             warn!(%warning, "the configuration is unwise");
         }
-        let carried = open_log(&config, &live, fresh, handed_over, options.time_scale).await?;
+        let token = live.admin_token().cloned();
+        let carried = open_log(&config, &live, sockets.handed_over, options.time_scale).await?;
         let Carried { router, mut writer, clock, last_request, lost, hash } = carried;
         writer.begin(clock.now(), clock.wall(), hash);
         let setup = Setup { router, journal: writer, clock, live, last_request, lost, roots: options.roots };
-        let proxy = Arc::new(Proxy::start(setup, Listeners { front, tls })?);
+        let proxy = Proxy::start(setup, Listeners { front: sockets.front, tls })?;
         let (reload, asked) = mpsc::channel(1);
+        let admin = match (sockets.admin, token) {
+            (Some(socket), Some(token)) => {
+                Some(AdminServer::start(socket, proxy.door(), token, reload.clone()).map_err(ServeError::HandedOver)?)
+            }
+            (Some(_), None) | (None, _) => None,
+        };
         let loader =
             Loader { source: options.source, environment: options.environment, salt: salt.bytes().to_vec(), clock };
-        let configured = Arc::clone(&proxy);
+        let door = proxy.door();
         let reloads = tokio::spawn(loader.run(asked, move |live| {
-            let proxy = Arc::clone(&configured);
-            async move { proxy.configure(live).await }
+            let door = Arc::clone(&door);
+            async move { door.configure(live).await }
         }));
-        Ok(Self { proxy, drain: config.drain.0.into(), reload, reloads })
+        Ok(Self { proxy, admin, drain: config.drain.0.into(), reload, reloads })
     }
 
     /// Where clients connect.
@@ -126,22 +135,26 @@ impl<R: Route + 'static> Serving<R> {
         self.proxy.address()
     }
 
+    /// Where operators connect, if they may.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminServer::address)
+    }
+
     /// Reads the configuration again, changed or not.
     pub fn reload(&self) {
         // A load is under way already when the channel is full.
-        drop(self.reload.try_send(()));
+        let _ = self.reload.try_send(());
     }
 
     /// Lets requests in flight end for at most the configured drain time, and closes the log.
     pub async fn stop(self) {
-        let Self { proxy, drain, reload, reloads } = self;
-        drop(reload);
-        if reloads.await.is_err() {
-            warn!("the watch on the configuration had ended");
-        }
+        let Self { proxy, admin, drain, reload: _, reloads } = self;
         info!(?drain, "shutting down");
-        if let Ok(proxy) = Arc::try_unwrap(proxy) {
-            proxy.shutdown(drain).await;
+        reloads.abort();
+        proxy.shutdown(drain).await;
+        // Operators may look on until the end of the drain.
+        if let Some(admin) = admin {
+            admin.stop().await;
         }
     }
 
@@ -168,8 +181,8 @@ impl<R: Route + 'static> Serving<R> {
 }
 
 /// The router as the log holds it, and the log, ready to be written on.
-struct Carried<R> {
-    router: R,
+struct Carried {
+    router: Router,
     writer: Writer,
     clock: Clock,
     last_request: RequestId,
@@ -180,17 +193,12 @@ struct Carried<R> {
 
 /// Opens the log and rebuilds the router from it. With sockets that were handed over it waits for another process to
 /// let go of it.
-async fn open_log<R: Route + 'static>(
-    config: &Config,
-    live: &Live,
-    fresh: R,
-    wait: bool,
-    scale: NonZeroU32,
-) -> Result<Carried<R>, ServeError> {
+async fn open_log(config: &Config, live: &Live, wait: bool, scale: NonZeroU32) -> Result<Carried, ServeError> {
     let directory = config.log.dir.clone();
     let options = log_options(config, if wait { Patience::Wait } else { Patience::None });
     let settings = Arc::clone(&live.settings);
-    let opened = tokio::task::spawn_blocking(move || -> Result<Carried<R>, ServeError> {
+    let opened = tokio::task::spawn_blocking(move || -> Result<Carried, ServeError> {
+        let fresh = Router::new();
         let opening = Opening { policy: fresh.policy(), seed: settings.seed, epoch: wall_now(), settings };
         let (writer, recovery) = Writer::open(&directory, opening, options)?;
         if let Some(torn) = &recovery.cut {
@@ -242,20 +250,48 @@ fn log_options(config: &Config, patience: Patience) -> LogOptions {
     }
 }
 
-/// The clients' socket: the first that the service manager handed over, or a new one. The flag says which.
-fn front_socket(config: &Config) -> Result<(TcpListener, bool), ServeError> {
-    let handed = listenfd::ListenFd::from_env().take_tcp_listener(0).map_err(ServeError::HandedOver)?;
-    if let Some(socket) = handed {
-        socket.set_nonblocking(true).map_err(ServeError::HandedOver)?;
-        return TcpListener::from_std(socket).map(|socket| (socket, true)).map_err(ServeError::HandedOver);
+/// Where clients and operators connect.
+struct Sockets {
+    front: TcpListener,
+    admin: Option<TcpListener>,
+    /// Whether a service manager holds them: a second process may have the same then.
+    handed_over: bool,
+}
+
+impl Sockets {
+    /// Takes what the service manager handed over (clients' first, operators' second), and binds what it did not.
+    fn open(config: &Config) -> Result<Self, ServeError> {
+        let mut handed = listenfd::ListenFd::from_env();
+        let front = take(&mut handed, 0)?;
+        let handed_over = front.is_some();
+        let front = front.map_or_else(|| bind(config.listen.0), Ok)?;
+        let admin = match &config.admin {
+            Some(admin) => Some(take(&mut handed, 1)?.map_or_else(|| bind(admin.listen.0), Ok)?),
+            None => None,
+        };
+        Ok(Self { front, admin, handed_over })
     }
-    let address = config.listen.0;
-    let bind = || {
+}
+
+fn take(handed: &mut listenfd::ListenFd, place: usize) -> Result<Option<TcpListener>, ServeError> {
+    if place >= handed.len() {
+        return Ok(None);
+    }
+    let socket = handed.take_tcp_listener(place).map_err(ServeError::HandedOver)?;
+    let usable = |socket: std::net::TcpListener| {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket)
+    };
+    socket.map(usable).transpose().map_err(ServeError::HandedOver)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let open = || {
         let socket = std::net::TcpListener::bind(address)?;
         socket.set_nonblocking(true)?;
         TcpListener::from_std(socket)
     };
-    bind().map(|socket| (socket, false)).map_err(|source| ServeError::Bind { address, source })
+    open().map_err(|source| ServeError::Bind { address, source })
 }
 
 /// The salt of the log's folder, which is made if there is none.

@@ -45,10 +45,8 @@ pub fn live(
     let tokens = clients
         .flat_map(|client| secrets.tokens(client).iter().map(move |digest| Token { sha256: digest.0, client }))
         .collect();
-    let mut known = secrets.keys().to_vec();
-    known.extend(secrets.admin().cloned());
-    let rules = rules(config)?;
-    Ok((Live::new(Arc::new(settings), targets, known, tokens, rules), warnings))
+    let live = Live::new(Arc::new(settings), targets, secrets.keys().to_vec(), tokens, rules(config)?);
+    Ok((live.with_admin(secrets.admin().cloned()), warnings))
 }
 
 fn target(

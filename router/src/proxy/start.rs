@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
@@ -17,7 +17,7 @@ use super::driver::{Driver, Start};
 use super::front;
 use super::journal::Journal;
 use super::live::Live;
-use super::message::{Handle, Message};
+use super::message::Handle;
 use super::metrics::Metrics;
 use super::server;
 use super::upstream::Upstream;
@@ -107,6 +107,11 @@ impl<R: Route + 'static> Proxy<R> {
         Ok(Self { door, address, stop, server, driver })
     }
 
+    /// What its handlers share.
+    pub(super) fn door(&self) -> Arc<Door<R>> {
+        Arc::clone(&self.door)
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -114,18 +119,14 @@ impl<R: Route + 'static> Proxy<R> {
 
     /// Puts new settings in force, for every request that arrives from now on. Returns when the router has them.
     pub async fn configure(&self, live: Live) {
-        let live = Arc::new(live);
-        let (done, configured) = oneshot::channel();
-        self.door.handle.send(Message::Configured(Arc::clone(&live), done));
-        if configured.await.is_ok() {
-            self.door.live.store(live);
-        }
+        self.door.configure(live).await;
     }
 
     /// Takes no more connections, lets requests in flight end for at most `drain`, and closes the log.
     pub async fn shutdown(self, drain: std::time::Duration) {
         let Self { door, stop, mut server, driver, .. } = self;
-        drop(stop.send(true));
+        // Nobody listens only when the server has ended already.
+        let _ = stop.send(true);
         if tokio::time::timeout(drain, &mut server).await.is_err() {
             warn!(requests = door.handle.inside(), "the drain time is over: requests in flight are given up");
             server.abort();

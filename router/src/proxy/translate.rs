@@ -63,7 +63,6 @@ pub(super) struct StreamReader {
     out: Vec<u8>,
     /// The client has been sent something.
     sent: bool,
-    failure: Option<Failure>,
 }
 
 impl Surface {
@@ -161,7 +160,11 @@ impl Question {
         match (self.surface, dialect) {
             (Surface::GenerateStream(Framing::Array), Dialect::Gemini | Dialect::Vertex) => Verb::StreamArray,
             (Surface::Chat | Surface::Responses | Surface::Generate | Surface::GenerateStream(_), _) => {
-                if self.stream { Verb::Stream } else { Verb::Generate }
+                if self.stream {
+                    Verb::Stream
+                } else {
+                    Verb::Generate
+                }
             }
             (Surface::Embeddings, Dialect::Vertex) => Verb::Predict,
             (Surface::Embeddings | Surface::BatchEmbed, _) => Verb::Embed,
@@ -256,7 +259,7 @@ impl Question {
             .include_usage(self.peek.include_usage == Some(true))
             .hide_usage(hidden && target.dialect() == Dialect::OpenAi);
         let (front, framing) = (self.front(), self.framing());
-        StreamReader { stream, front, framing, out: Vec::new(), sent: false, failure: None }
+        StreamReader { stream, front, framing, out: Vec::new(), sent: false }
     }
 
     /// A provider's error, cleaned of secrets, in the client's words.

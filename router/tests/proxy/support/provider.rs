@@ -29,6 +29,8 @@ pub(crate) enum Answer {
     Silence(oneshot::Sender<()>),
     /// The connection breaks off.
     Reset,
+    /// A head of so many bytes.
+    Headers(usize),
 }
 
 /// A piece of a stream.
@@ -139,6 +141,10 @@ impl Provider {
                 std::future::pending().await
             }
             Some(Answer::Reset) => return Err(Broken),
+            Some(Answer::Headers(bytes)) => {
+                let much = "x".repeat(bytes);
+                return Ok(Response::builder().header("x-much", much).body(Out::Whole(None)).expect("a response"));
+            }
             None => (500, "text/plain", Out::Whole(Some("the script has no answer left".into()))),
         };
         Ok(Response::builder().status(status).header("content-type", kind).body(out).expect("a response"))

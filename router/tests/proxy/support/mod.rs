@@ -40,8 +40,6 @@ pub(crate) struct Backend {
 pub(crate) struct Pool {
     pub proxy: Proxy<FirstCome>,
     pub client: Client<HttpConnector, Full<Bytes>>,
-    /// What was started, to be changed and put in force.
-    pub plan: Plan,
 }
 
 /// What a proxy is started with.
@@ -156,7 +154,7 @@ impl Plan {
             roots: None,
         };
         let proxy = Proxy::start(setup, Listeners { front, tls: None }).expect("it starts");
-        Pool { proxy, client: Client::builder(TokioExecutor::new()).build_http(), plan: self }
+        Pool { proxy, client: Client::builder(TokioExecutor::new()).build_http() }
     }
 }
 

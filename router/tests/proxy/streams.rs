@@ -1,23 +1,22 @@
-//! The live proxy over real sockets, with a plain router inside and scripted providers behind.
+//! What passes through: bodies, streams, failures, and what a client sees of them.
 
-mod support;
-
-use support::provider::{Answer, Piece, Provider};
-use support::{Plan, SECRET, read};
+use crate::support::provider::{Answer, Piece, Provider};
+use crate::support::{Plan, SECRET, read};
 use tokio::sync::oneshot;
 
-const CHAT: &str = r#"{"messages":[{"role":"user","content":"hi"}], "model" : "m","unknown":{"kept":[1.50]}}"#;
-const CHAT_STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
-const CHAT_ANSWER: &str = r#"{"id":"c1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
-const ASK: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#;
-const ANSWER: &str = "{\n  \"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hello\"}],\"role\": \"model\"},\"finishReason\": \"STOP\"}]\n}\n";
-const EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hel\"}],\"role\": \"model\"},\"index\": 0}]}\r\n\r\n";
-const LAST_EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"lo\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\": 2,\"totalTokenCount\": 5}}\r\n\r\n";
+pub(crate) const CHAT: &str =
+    r#"{"messages":[{"role":"user","content":"hi"}], "model" : "m","unknown":{"kept":[1.50]}}"#;
+pub(crate) const CHAT_STREAM: &str = r#"{"model":"m","stream":true,"messages":[{"role":"user","content":"hi"}]}"#;
+pub(crate) const CHAT_ANSWER: &str = r#"{"id":"c1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#;
+pub(crate) const ASK: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#;
+pub(crate) const ANSWER: &str = "{\n  \"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hello\"}],\"role\": \"model\"},\"finishReason\": \"STOP\"}]\n}\n";
+pub(crate) const EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hel\"}],\"role\": \"model\"},\"index\": 0}]}\r\n\r\n";
+pub(crate) const LAST_EVENT: &str = "data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"lo\"}],\"role\": \"model\"},\"finishReason\": \"STOP\",\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\": 2,\"totalTokenCount\": 5}}\r\n\r\n";
 const OVERLOADED: &str =
     r#"{"error":{"code":503,"message":"The model is overloaded. Please try again later.","status":"UNAVAILABLE"}}"#;
 
-const GENERATE: &str = "/v1beta/models/m:generateContent";
-const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
+pub(crate) const GENERATE: &str = "/v1beta/models/m:generateContent";
+pub(crate) const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
 
 #[tokio::test]
 async fn a_body_in_the_providers_dialect_passes_byte_for_byte() {
@@ -120,31 +119,37 @@ async fn the_head_is_held_until_the_first_good_event() {
 
 #[tokio::test]
 async fn a_stream_that_fails_ends_with_the_dialects_error_and_never_cleanly() {
+    const ARRAY: &str = "/v1beta/models/m:streamGenerateContent";
+    const ELEMENT: &str = "[{\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"hel\"}]}}]}\n";
     let provider = Provider::start().await;
     let pool = Plan::new(&[provider.gemini()]).start().await;
-    let endings: [fn(tokio::sync::mpsc::UnboundedSender<Piece>); 4] = [
-        // Cut.
-        |pieces| pieces.send(Piece::Cut).expect("it waits"),
-        // Ended without saying that it was finished.
-        drop,
-        // An error event.
-        |pieces| {
-            pieces
-                .send(Piece::Text("data: {\"error\": {\"code\": 503,\"message\": \"overloaded\"}}\r\n\r\n"))
-                .expect("it waits")
-        },
+    let endings = [
+        (STREAM, EVENT, Some(Piece::Cut)),
+        // It ends without saying that the answer is over.
+        (STREAM, EVENT, None),
+        (STREAM, EVENT, Some(Piece::Text("data: {\"error\": {\"code\": 503,\"message\": \"overloaded\"}}\r\n\r\n"))),
         // A raw error, outside of any event.
-        |pieces| pieces.send(Piece::Text("{\n \"error\": {\n \"code\": 503\n }\n}\n\n")).expect("it waits"),
+        (STREAM, EVENT, Some(Piece::Text("{\n \"error\": {\n \"code\": 503\n }\n}\n\n"))),
+        (ARRAY, ELEMENT, Some(Piece::Cut)),
+        (ARRAY, ELEMENT, None),
+        (ARRAY, ELEMENT, Some(Piece::Text(",\r\n{\"error\": {\"code\": 503,\"message\": \"overloaded\"}}\n]"))),
     ];
-    for end in endings {
-        for (path, closing) in [(STREAM, "\r\n\r\n"), ("/v1beta/models/m:streamGenerateContent", "\n]\n")] {
-            let pieces = provider.will_stream();
-            pieces.send(Piece::Text(EVENT)).expect("it waits");
-            let response = pool.call(path, &[], ASK).await;
-            end(pieces);
-            let (text, clean) = read(response).await;
-            assert!(!clean, "never a clean end: {text}");
-            assert!(text.ends_with(closing) && text.contains("{\"error\":{\"code\":50"), "{text}");
+    for (path, first, last) in endings {
+        let pieces = provider.will_stream();
+        pieces.send(Piece::Text(first)).expect("it waits");
+        let response = pool.call(path, &[], ASK).await;
+        if let Some(last) = last {
+            pieces.send(last).expect("it waits");
+        }
+        drop(pieces);
+        let (text, clean) = read(response).await;
+        assert!(!clean, "never a clean end: {text}");
+        assert!(text.starts_with(first) && text.contains("{\"error\":{\"code\":50"), "{text}");
+        if path == ARRAY {
+            let elements: Vec<serde_json::Value> = serde_json::from_str(&text).expect("still an array");
+            assert_eq!(elements.len(), 2);
+        } else {
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
         }
     }
 }

@@ -65,7 +65,7 @@ impl FirstCome {
             Ending::Status(400) => self.close(request, Outcome::Failed, 400),
             Ending::Transport(Transport::Abandoned) => {}
             _ if more => self.dispatch(request),
-            _ => self.close(request, Outcome::Refused, 503),
+            Ending::Status(_) | Ending::Transport(_) => self.close(request, Outcome::Refused, 503),
         }
     }
 }
