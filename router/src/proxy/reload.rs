@@ -31,6 +31,8 @@ pub(super) struct Loader {
     pub(super) environment: Arc<dyn Environment + Send + Sync>,
     pub(super) salt: Vec<u8>,
     pub(super) clock: Clock,
+    /// The text of what is in force.
+    pub(super) known: Arc<str>,
 }
 
 /// Why a configuration could not be loaded.
@@ -63,23 +65,23 @@ impl Source {
         }
     }
 
-    /// The configuration, as it is now.
+    /// The configuration that a text from here holds.
     ///
     /// # Errors
-    /// Those of the file system, and whatever is wrong in it.
-    pub fn config(&self) -> Result<Config, LoadError> {
+    /// Whatever is wrong in it.
+    pub fn parse(&self, text: &str) -> Result<Config, LoadError> {
         let origin = match self {
             Self::File(path) => path.display().to_string(),
             Self::Text(_) => "the built-in configuration".to_owned(),
         };
-        Config::parse(&self.text()?, &origin).map_err(|errors| LoadError::Site(errors.into()))
+        Config::parse(text, &origin).map_err(|errors| LoadError::Site(errors.into()))
     }
 }
 
 impl Loader {
     /// What the configuration means now. Warnings go to the log.
     pub(super) fn load(&self) -> Result<Live, LoadError> {
-        let config = self.source.config()?;
+        let config = self.source.parse(&self.known)?;
         let (live, warnings) = site::live(&config, &*self.environment, &self.salt, self.clock.wall())?;
         for warning in warnings {
             warn!(%warning, "the configuration is unwise");
@@ -89,7 +91,7 @@ impl Loader {
 
     /// Watches the configuration and hands every good version to `put`, until `asked` is closed. A message in `asked`
     /// loads it at once, changed or not.
-    pub(super) async fn run<F>(self, mut asked: mpsc::Receiver<()>, put: impl Fn(Live) -> F)
+    pub(super) async fn run<F>(mut self, mut asked: mpsc::Receiver<()>, put: impl Fn(Live) -> F)
     where
         F: Future<Output = ()>,
     {
@@ -100,9 +102,15 @@ impl Loader {
                 .ok(),
             Source::Text(_) => None,
         };
-        let mut known = self.source.text().ok();
+        // What changed while nobody watched is seen now.
+        let mut forced = false;
         loop {
-            let forced = tokio::select! {
+            let text = self.source.text().ok();
+            if let Some(text) = text.filter(|text| forced || *text != self.known) {
+                self.known = text;
+                self.renew(&put).await;
+            }
+            forced = tokio::select! {
                 asked = asked.recv() => match asked {
                     Some(()) => true,
                     None => return,
@@ -113,18 +121,16 @@ impl Loader {
                 tokio::time::sleep(SETTLE).await;
                 while changed.try_recv().is_ok() {}
             }
-            let text = self.source.text().ok();
-            if !forced && text == known {
-                continue;
+        }
+    }
+
+    async fn renew<F: Future<Output = ()>>(&self, put: &impl Fn(Live) -> F) {
+        match self.load() {
+            Ok(live) => {
+                put(live).await;
+                info!("the new configuration is in force");
             }
-            known = text;
-            match self.load() {
-                Ok(live) => {
-                    put(live).await;
-                    info!("the new configuration is in force");
-                }
-                Err(error) => error!(%error, "the configuration is not good; the last good one stays in force"),
-            }
+            Err(error) => error!(%error, "the configuration is not good; the last good one stays in force"),
         }
     }
 }

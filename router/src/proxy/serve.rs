@@ -98,7 +98,8 @@ impl Serving {
     /// # Errors
     /// When the configuration, a socket or the log is not usable.
     pub async fn start(options: Options) -> Result<Self, ServeError> {
-        let config = options.source.config()?;
+        let known = options.source.text()?;
+        let config = options.source.parse(&known)?;
         let sockets = Sockets::open(&config)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let salt = salt(&config)?;
@@ -120,8 +121,13 @@ impl Serving {
             }
             (Some(_), None) | (None, _) => None,
         };
-        let loader =
-            Loader { source: options.source, environment: options.environment, salt: salt.bytes().to_vec(), clock };
+        let loader = Loader {
+            source: options.source,
+            environment: options.environment,
+            salt: salt.bytes().to_vec(),
+            clock,
+            known,
+        };
         let door = proxy.door();
         let reloads = tokio::spawn(loader.run(asked, move |live| {
             let door = Arc::clone(&door);

@@ -132,7 +132,7 @@ async fn a_killed_process_has_lost_nothing_that_it_spent() {
     provider.will(crate::support::provider::Answer::Silence(held));
     let (path, doomed_text) = (folder.path().to_path_buf(), text.clone());
     let asked = provider.clone();
-    std::thread::spawn(move || {
+    let doomed = tokio::task::spawn_blocking(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
             let serving = serve(&path, &doomed_text).await;
@@ -146,9 +146,8 @@ async fn a_killed_process_has_lost_nothing_that_it_spent() {
             }
         });
         runtime.shutdown_background();
-    })
-    .join()
-    .expect("no panic");
+    });
+    doomed.await.expect("no panic");
     assert!(dropped.await.is_err());
 
     let serving = serve(folder.path(), &text).await;
