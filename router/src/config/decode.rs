@@ -185,7 +185,7 @@ impl de::Error for Failure {
     }
 
     fn missing_field(field: &'static str) -> Self {
-        Self { missing: Some(field), ..Self::new(format!("`{field}` is missing here")) }
+        Self { missing: Some(field), ..Self::new(format!("`{field}` is missing here; add it")) }
     }
 }
 
@@ -567,7 +567,7 @@ mod tests {
     fn every_mistake_is_reported_and_no_consequence() {
         let text =
             "tiers:\n  a: {keyz: k, kind: plain}\n  b: {keys: [], kind: odd, limits: {rpm: five, shar: 1}}\non: 3\n";
-        let expected = "t.yaml:2:6: `keys` is missing here\n\
+        let expected = "t.yaml:2:6: `keys` is missing here; add it\n\
                         t.yaml:2:7: there is no field `keyz` here; did you mean `keys`?\n\
                         t.yaml:3:13: a list is not what belongs here; expected a string\n\
                         t.yaml:3:23: `odd` is not one of the words known here; expected `plain`, `file`\n\
@@ -584,6 +584,6 @@ mod tests {
             errors.to_string(),
             "t.yaml:1:1: a list is not what belongs here; expected fields such as `tiers: ...`, `on: ...`"
         );
-        assert_eq!(read("").expect_err("empty").to_string(), "t.yaml:1:1: `tiers` is missing here");
+        assert_eq!(read("").expect_err("empty").to_string(), "t.yaml:1:1: `tiers` is missing here; add it");
     }
 }

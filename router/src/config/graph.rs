@@ -17,6 +17,18 @@ const ENTRIES_MAX: usize = 10_000;
 /// Reports everything in the graph that cannot work.
 pub(super) fn check(config: &Config, report: &mut Report) {
     kinds(config, report);
+    references(config, report);
+    check_loops(config, "context_fallback", |model| model.context_fallback.as_ref(), report);
+    check_loops(config, "content_fallback", |model| model.content_fallback.as_ref(), report);
+    check_listeners(config, report);
+    // What a misspelt name left unused is no second mistake.
+    if report.is_empty() && !config.partial {
+        uses(config, report);
+    }
+}
+
+/// Everything that an entry says by itself or about another.
+fn references(config: &Config, report: &mut Report) {
     for (name, provider) in config.providers.iter() {
         check_provider(name, provider, report);
     }
@@ -50,25 +62,23 @@ pub(super) fn check(config: &Config, report: &mut Report) {
             );
         }
     }
-    check_loops(config, "context_fallback", |model| model.context_fallback.as_ref(), report);
-    check_loops(config, "content_fallback", |model| model.content_fallback.as_ref(), report);
-    check_listeners(config, report);
 }
 
-/// Every kind of entry exists, in numbers that make sense, and is used.
+/// Every kind of entry exists, in numbers that make sense.
 fn kinds(config: &Config, report: &mut Report) {
+    count("providers", &config.providers, report);
+    count("keys", &config.keys, report);
+    count("tiers", &config.tiers, report);
+    count("models", &config.models, report);
+}
+
+/// Every entry is used.
+fn uses(config: &Config, report: &mut Report) {
     let uses: Vec<KeyUse> = config.tiers.iter().flat_map(|(_, tier)| tier.keys.0.iter().map(key_use)).collect();
     let providers: BTreeSet<&str> = config.keys.iter().map(|(_, group)| group.provider.as_str()).collect();
     let groups: BTreeSet<&str> = uses.iter().map(|one| one.group.as_str()).collect();
     let tiers: BTreeSet<&str> =
         config.models.iter().flat_map(|(_, model)| model.tiers.iter().map(|tier| tier.as_str())).collect();
-    count("providers", &config.providers, report);
-    count("keys", &config.keys, report);
-    count("tiers", &config.tiers, report);
-    count("models", &config.models, report);
-    if config.partial {
-        return;
-    }
     unused("provider", &config.providers, &providers, "no key group", report);
     unused("key group", &config.keys, &groups, "no tier", report);
     unused("tier", &config.tiers, &tiers, "no model", report);

@@ -117,6 +117,11 @@ impl Report {
         self.problems.push(Problem::new(&self.origin, Some(spot).filter(|spot| *spot != Spot::default()), message));
     }
 
+    /// Whether nothing is wrong so far.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// Notes problems that were found elsewhere.
     pub fn extend(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.problems.extend(problems);
@@ -136,8 +141,13 @@ impl Report {
     }
 }
 
-/// The name that takes the fewest edits to become `name`, if that are few enough for a slip of the pen.
-pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+/// The candidate that was meant by `name`: the one of which it is the last part, or else the one that takes the fewest
+/// edits to become it, if those are few enough for a slip of the pen.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+    let is_part = |candidate: &&str| candidate.rsplit_once('.').is_some_and(|(_, last)| last == name);
+    if let Some(candidate) = candidates.clone().into_iter().find(is_part) {
+        return Some(candidate);
+    }
     let (candidate, distance) = candidates
         .into_iter()
         .map(|candidate| (candidate, edits(name, candidate)))
@@ -152,9 +162,9 @@ pub fn suggest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + C
     }
     let all: Vec<String> = candidates.into_iter().map(|candidate| format!("`{candidate}`")).collect();
     match all.len() {
-        0 => "there is none".to_owned(),
-        1..=24 => format!("there is {}", all.join(", ")),
-        more => format!("there is {}, and {} more", all[..24].join(", "), more - 24),
+        0 => "none is defined".to_owned(),
+        1..=10 => format!("there is {}", all.join(", ")),
+        more => format!("there is {}, and {} more", all[..8].join(", "), more - 8),
     }
 }
 
@@ -220,6 +230,7 @@ mod tests {
     fn a_slip_of_the_pen_is_recognised_and_a_stranger_is_not() {
         assert_eq!(nearest("limts", ["limits", "price"]), Some("limits"));
         assert_eq!(nearest("colour", ["limits", "price"]), None);
+        assert_eq!(nearest("patience", ["limits", "queue.patience"]), Some("queue.patience"));
         assert_eq!(suggest("colour", ["limits", "price"]), "there is `limits`, `price`");
     }
 

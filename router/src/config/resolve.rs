@@ -125,6 +125,7 @@ impl Config {
             settings: Settings { seed: self.seed, resets: quota_resets(now), ..Settings::default() },
             secrets: Secrets::default(),
             groups: BTreeMap::new(),
+            projects: BTreeMap::new(),
         };
         graph::check(self, &mut builder.report);
         let endpoints = builder.providers();
@@ -154,6 +155,7 @@ struct Builder<'a> {
     secrets: Secrets,
     /// The keys of every group.
     groups: BTreeMap<&'a str, std::ops::Range<u32>>,
+    projects: BTreeMap<(ProviderId, String), ProjectId>,
 }
 
 /// An index as an id's number. Files are bounded to far fewer than 65 536 entries of a kind by `graph::check`.
@@ -257,7 +259,7 @@ impl<'a> Builder<'a> {
             && names.len() != secrets.len()
         {
             let message = format!(
-                "{} projects are named for {} keys; name one for each key, in order",
+                "the keys are {1} and the projects named for them {0}; name one for each key, in order",
                 names.len(),
                 secrets.len()
             );
@@ -300,14 +302,12 @@ impl<'a> Builder<'a> {
     }
 
     fn project(&mut self, provider: ProviderId, name: String) -> ProjectId {
-        let projects = &mut self.settings.projects;
-        // Few enough to look through: keys come in tens, projects are at most as many.
-        let known = projects.iter().position(|project| project.provider == provider && project.name == name);
-        let index = known.unwrap_or_else(|| {
-            projects.push(Project { name, provider });
-            projects.len() - 1
-        });
-        ProjectId::new(u32::try_from(index).unwrap_or(u32::MAX))
+        let next = ProjectId::new(u32::try_from(self.settings.projects.len()).unwrap_or(u32::MAX));
+        let id = *self.projects.entry((provider, name.clone())).or_insert(next);
+        if id == next {
+            self.settings.projects.push(Project { name, provider });
+        }
+        id
     }
 
     fn tiers(&mut self) {

@@ -9,13 +9,13 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use stormproof_router::config::{At, Count, Period, Report, Share, Zone, moment};
+use stormproof_router::config::{At, Count, Period, Report, Share, Unreadable, Zone, moment};
 use stormproof_router::core::{Duration, Timestamp, WallTime};
 
 use crate::draws::Shape;
 
 /// A unit in which a drawn quantity is written.
-pub trait Unit: FromStr + Copy + JsonSchema {
+pub trait Unit: FromStr<Err = Unreadable> + Copy + JsonSchema {
     /// The number that is drawn: seconds, tokens, probability.
     fn number(self) -> f64;
 }
@@ -140,8 +140,9 @@ impl<'de, U: Unit + Deserialize<'de>> Deserialize<'de> for Drawn<U> {
                 f.write_str("one value, or a distribution such as `{p50: ..., p99: ...}` or `{min: ..., max: ...}`")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Drawn<U>, E> {
-                let value: U =
-                    text.parse().map_err(|_unreadable| de::Error::invalid_value(de::Unexpected::Str(text), &self))?;
+                let value: U = text.parse().map_err(|unreadable| {
+                    E::custom(format!("{unreadable}; or a distribution such as `{{p50: ..., p99: ...}}`"))
+                })?;
                 Ok(Drawn(Shape::Fixed(value.number()), PhantomData))
             }
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Drawn<U>, A::Error> {
@@ -233,7 +234,9 @@ impl Clock {
             let message = format!("the interval ends at `{}`, which is not after its begin; swap them", until.value.0);
             report.say(until.spot, message);
         }
-        if let Some(from) = from.filter(|_| begin.since(Timestamp::ZERO) > self.duration.saturating_mul(2)) {
+        if let Some(from) = from.filter(|_| {
+            self.duration > Duration::ZERO && begin.since(Timestamp::ZERO) > self.duration.saturating_mul(2)
+        }) {
             let message = format!(
                 "`{}` is long after the day, which takes {} from {}",
                 from.value.0,

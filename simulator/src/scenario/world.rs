@@ -76,8 +76,11 @@ fn buckets(scene: &Scene<'_>, world: &file::World, report: &mut Report) -> Vec<u
             ProjectsTruth::Number(number) => (0..*number).cycle().take(keys.len()).collect(),
             ProjectsTruth::Named(Projects::Named(names)) => {
                 if names.len() != keys.len() {
-                    let message =
-                        format!("{} buckets are named for {} keys; name one for each key", names.len(), keys.len());
+                    let message = format!(
+                        "the keys are {1} and the buckets named for them {0}; name one for each key, in order",
+                        names.len(),
+                        keys.len()
+                    );
                     report.say(truth.spot, message);
                 }
                 let mut seen: BTreeMap<&str, u32> = BTreeMap::new();
