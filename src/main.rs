@@ -4,6 +4,7 @@ mod check;
 mod clock;
 mod demo;
 mod failure;
+mod import;
 mod outcome;
 mod simulate;
 mod sweep;
@@ -29,6 +30,7 @@ enum Command {
     Simulate(simulate::Args),
     Sweep(sweep::Args),
     Check(check::Args),
+    Import(import::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Sweep(args) => sweep::run(&args),
         Command::Check(args) => check::run(&args),
+        Command::Import(args) => import::run(&args),
     };
     match run {
         Ok(()) => ExitCode::SUCCESS,
