@@ -8,8 +8,10 @@ mod recovery;
 mod replication;
 mod stats;
 pub mod summary;
+mod sweep;
 pub mod trace;
 
 pub use case::{Case, Contender, Policy};
 pub use compare::{StudyError, compare, replicate, simulate};
 pub use stats::{interval95, mean, share_interval95};
+pub use sweep::{AxisError, Question, SweepError, paired_difference, parse_axis, sweep};

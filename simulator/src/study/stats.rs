@@ -26,13 +26,14 @@ pub fn share_interval95(values: &[f64]) -> [f64; 2] {
     interval95(values).map(|edge| edge.clamp(0.0, 1.0))
 }
 
-/// The 97.5 % quantile of Student's t: exact for one and two degrees of freedom, then the expansion by Cornish and
-/// Fisher around the normal quantile (Abramowitz and Stegun 26.7.5), which is right to 3 digits from three on.
+/// The 97.5 % quantile of Student's t: exact up to three degrees of freedom, then the expansion by Cornish and
+/// Fisher around the normal quantile (Abramowitz and Stegun 26.7.5), which is right to 3 digits there.
 fn student975(degrees: usize) -> f64 {
     const Z: f64 = 1.959_963_984_540_054;
     match degrees {
         0 | 1 => 12.706_204_736_174_7,
         2 => 4.302_652_729_749_46,
+        3 => 3.182_446_305_284_26,
         _ => {
             let n = degrees as f64;
             let (z3, z5, z7, z9) =
