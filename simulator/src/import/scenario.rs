@@ -127,7 +127,8 @@ impl<'a> Rendering<'a> {
         }
         self.clients(out)?;
         self.world(out)?;
-        self.compare(out)
+        self.compare(out)?;
+        writeln!(out, "\npass:\n  - \"stormproof: success_rate >= 99.9%\"")
     }
 
     fn head(&self, out: &mut String) -> fmt::Result {
@@ -159,11 +160,12 @@ impl<'a> Rendering<'a> {
             writeln!(out, "# The traceback is that of LiteLLM {version}.")?;
         }
         writeln!(out, "about: >-")?;
+        writeln!(out, "  An outage as a log tells it: {asked} is asked for while all its deployments are benched.")?;
         writeln!(
             out,
-            "  An outage as a log tells it: {asked} is asked for while all its deployments are benched. What would"
+            "  What would other settings, and other routers, have made of the same day? What the log shows is"
         )?;
-        writeln!(out, "  other settings, and other routers, have made of the same day?")
+        writeln!(out, "  scripted to the moment; what it cannot tell is listed as assumed.")
     }
 
     fn config(&self, out: &mut String) -> fmt::Result {

@@ -14,6 +14,7 @@ macro_rules! files {
 
 files! {
     "stormproof.yaml",
+    "logged-outage.yaml",
     "expected-rotation.yaml",
     "family-a.yaml",
     "family-b.yaml",

@@ -94,6 +94,18 @@ fn the_replay_is_the_log() {
     assert_eq!([again(wall(1_745_041_683.0)), again(wall(1_745_041_684.0))], [3, 2], "at 05:48:03 Mistral comes back");
 }
 
+/// The scenario that everybody may run is what this log prints, with more comments.
+#[test]
+fn the_scenario_in_the_folder_is_what_is_printed() {
+    let committed = include_str!("../../../scenarios/logged-outage.yaml");
+    assert_eq!(without_comments(committed), without_comments(PRINTED));
+}
+
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+    lines.map(|line| line.split(" # ").next().unwrap_or_default().to_owned() + "\n").collect()
+}
+
 fn without_timestamps(text: &str) -> String {
     let mut parts = text.split("'timestamp': ");
     let first = parts.next().unwrap_or_default().to_owned();
