@@ -48,9 +48,14 @@ impl Purse {
         self.budget(day).is_none_or(|budget| self.spent(day) + self.reserved + worst <= budget)
     }
 
-    /// Whether so much fits into any day at all.
-    pub(super) fn could_fit(&self, worst: Usd, day: u32) -> bool {
-        self.budget(day).is_none_or(|budget| worst <= budget.max(self.configured.unwrap_or(budget)))
+    /// When so much may fit: `soon` if it is only set aside for attempts in flight, which rarely cost their worst case;
+    /// else when the day `ends`; `None` if it is more than a whole day's budget.
+    pub(super) fn fits_at(&self, worst: Usd, day: u32, soon: Timestamp, ends: Timestamp) -> Option<Timestamp> {
+        let budget = self.budget(day)?;
+        if self.spent(day) + worst <= budget {
+            return Some(soon.min(ends));
+        }
+        (worst <= self.configured.unwrap_or(budget)).then_some(ends)
     }
 
     /// Spent today.
@@ -194,8 +199,12 @@ mod tests {
         let (now, ends) = (Timestamp::ZERO, Timestamp::ZERO + Duration::from_secs(86_400));
         purse.reserve(dollars(6));
         assert!(purse.fits(dollars(4), 0) && !purse.fits(dollars(5), 0));
+        let soon = now + Duration::from_secs(5);
+        let fits_at = |worst| purse.fits_at(worst, 0, soon, ends);
+        assert_eq!((fits_at(dollars(10)), fits_at(dollars(11))), (Some(soon), None));
         purse.settle(now, dollars(6), dollars(1), 0, ends);
         assert!(purse.fits(dollars(9), 0) && !purse.fits(dollars(10), 0));
+        assert_eq!(purse.fits_at(dollars(10), 0, soon, ends), Some(ends), "a dollar is spent for good");
         assert!(purse.fits(dollars(10), 1), "a new day");
         purse.raise(dollars(20), 0);
         assert!(purse.fits(dollars(19), 0) && !purse.fits(dollars(20), 0) && !purse.fits(dollars(11), 1));

@@ -87,6 +87,8 @@ pub(super) enum Next {
     Return,
     /// Another model that the configuration names for this case, else as `Return`.
     Elsewhere,
+    /// The next tier if there is one, else another key.
+    OtherTier,
     /// Again after a back-off, on any key of the model or on another tier.
     BackOff,
     /// Again at once, on another key or project.
@@ -220,7 +222,7 @@ fn classify_answer(status: u16, facts: &Facts, scope_overload: OverloadScope) ->
 }
 
 fn not_found() -> Ruling {
-    Ruling { alert: true, ..Ruling::of(Cause::NotFound, Held::ProjectModel, Rest::Fixed(HOUR), Next::OtherKeyFree) }
+    Ruling { alert: true, ..Ruling::of(Cause::NotFound, Held::ProjectModel, Rest::Fixed(HOUR), Next::OtherTier) }
 }
 
 /// A 429. A named day quota wins over any delay (the delay beside it is 16 to 58 s although the quota comes back at

@@ -361,7 +361,7 @@ impl Router {
 
     /// What a tier can do for a request.
     pub(super) fn offer(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize) -> Offer {
-        if let Some(offer) = self.ordered_off(now, request, tier).or_else(|| self.unaffordable(request, tier)) {
+        if let Some(offer) = self.ordered_off(now, request, tier).or_else(|| self.unaffordable(now, request, tier)) {
             return offer;
         }
         if request.suited >> position & 1 == 0 {
@@ -416,28 +416,30 @@ impl Router {
     }
 
     /// A budget of the tier or the client that the worst case does not fit into.
-    fn unaffordable(&self, request: &Request, tier: TierId) -> Option<Offer> {
+    fn unaffordable(&self, now: Timestamp, request: &Request, tier: TierId) -> Option<Offer> {
         let worst = worst_case(&self.plan.settings.tiers[tier.index()], request.tokens);
         if worst == Usd::ZERO {
             return None;
         }
-        let (day, until) = (self.calendar.day(), self.calendar.ends());
+        let (day, ends) = (self.calendar.day(), self.calendar.ends());
         let purses = [
             (&self.tiers[self.plan.tiers[tier.index()].owner as usize].purse, Cause::Budget, false),
             (&self.clients[request.client as usize].purse, Cause::ClientBudget, true),
         ];
         let (purse, cause, own) = purses.into_iter().find(|(purse, ..)| !purse.fits(worst, day))?;
-        Some(if purse.could_fit(worst, day) { Offer::Later { until, cause, own } } else { Offer::Never(cause) })
+        let soon = now + self.plan.settings.knobs.probe_interval;
+        let until = purse.fits_at(worst, day, soon, ends);
+        Some(until.map_or(Offer::Never(cause), |until| Offer::Later { until, cause, own }))
     }
 
-    /// The tier's capacity in attempts per second; where no limit is known, its demand.
+    /// The tier's capacity in attempts per second; where no limit is known, all the demand that may come to it.
     fn nominal(&mut self, now: Timestamp, tier: TierId) -> f64 {
+        // A probe in every interval, however little is asked for.
+        let least = 1.0 / self.plan.settings.knobs.probe_interval.as_secs_f64().max(0.1);
         let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
         match state.nominal_rpm {
             Some(rpm) => f64::from(rpm) / 60.0,
-            None => {
-                state.demand.per_second(now).max(1.0 / self.plan.settings.knobs.probe_interval.as_secs_f64().max(0.1))
-            }
+            None => state.reach.per_second(now).max(least),
         }
     }
 

@@ -103,9 +103,13 @@ impl Router {
                 self.go_on(scene, owner, handle, &attempt, &finished, &ruling)
             }
             Stage::Relayed(current) if current == handle => {
-                let verdict =
-                    if answered { Verdict::new(Outcome::Answered, 200) } else { Verdict::new(Outcome::Cut, 200) };
-                self.close(owner, verdict);
+                let outcome = match ruling.next {
+                    Next::Done => Outcome::Answered,
+                    // The client saw all that the provider had to say.
+                    Next::Return | Next::Elsewhere => Outcome::Failed,
+                    Next::OtherTier | Next::BackOff | Next::OtherKey | Next::OtherKeyFree => Outcome::Cut,
+                };
+                self.close(owner, Verdict::new(outcome, 200));
             }
             Stage::Running(_) | Stage::Relayed(_) | Stage::Deciding | Stage::Parked | Stage::Waiting(_) => {}
         }
@@ -134,7 +138,10 @@ impl Router {
                     self.pass_on(owner, handle, finished);
                 }
             }
-            Next::BackOff | Next::OtherKey | Next::OtherKeyFree => {
+            Next::OtherTier | Next::BackOff | Next::OtherKey | Next::OtherKeyFree => {
+                if ruling.next == Next::OtherTier {
+                    self.leave_tier(owner, attempt);
+                }
                 if self.may_retry(scene, owner, attempt, ruling) {
                     self.advance(scene, owner, 0);
                 } else {
@@ -167,6 +174,17 @@ impl Router {
             *request = moved;
         }
         goes_on
+    }
+
+    /// Leaves the tier of an attempt to others, unless it is the only one that takes the request.
+    fn leave_tier(&mut self, owner: Handle, attempt: &Attempt) {
+        let Some(request) = self.requests.get_mut(owner) else { return };
+        let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
+        let left = tiers.iter().position(|tier| self.plan.tiers[tier.index()].owner == attempt.tier);
+        let others = left.map_or(request.suited, |position| request.suited & !(1 << position));
+        if others != 0 {
+            request.suited = others;
+        }
     }
 
     /// Notes a failure with its request, and whether it may try again.

@@ -19,8 +19,7 @@ pub enum Output {
         /// Which.
         attempt: AttemptId,
     },
-    /// Nobody waits for this attempt any more: stop it, then report it as finished. Ignore it for an attempt whose end
-    /// is just being reported: its request's deadline came first.
+    /// Nobody waits for this attempt any more: stop it, then report it as finished.
     Abandon {
         /// Which.
         attempt: AttemptId,

@@ -80,6 +80,8 @@ pub struct Router {
     pub(super) orders_until: Timestamp,
 
     outputs: VecDeque<Output>,
+    /// The attempt whose end is being reported: there is nothing left to abandon.
+    ending: Option<Handle>,
     /// When the driver is to wake us; already over when it need not.
     armed: Timestamp,
 }
@@ -108,6 +110,16 @@ impl Route for Router {
     fn observe<O: Observer>(&mut self, now: Timestamp, input: Input, observer: &mut O) {
         let now = now.max(self.now);
         self.now = now;
+        self.ending = match &input {
+            Input::Finished(finished) => Some(Handle::unpack(finished.attempt.get())),
+            Input::Configured { .. }
+            | Input::Clock { .. }
+            | Input::Arrived(_)
+            | Input::FirstByte { .. }
+            | Input::Cancelled { .. }
+            | Input::Operator { .. }
+            | Input::Woke => None,
+        };
         let scene = &mut Scene { now, observer };
         self.let_time_pass(scene);
         if !matches!(input, Input::Configured { .. }) {
@@ -262,11 +274,16 @@ impl Router {
         Ok(())
     }
 
-    /// Counts a request as demand for the first tier that takes it.
+    /// Counts a request as demand: for the first tier that takes it, and for all that it may come to.
     fn count_demand(&mut self, now: Timestamp, request: &Request) {
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
-        if let Some(tier) = tiers.get(request.suited.trailing_zeros() as usize) {
-            self.tiers[self.plan.tiers[tier.index()].owner as usize].demand.add(now, 1);
+        let mut is_first = true;
+        for (_, tier) in tiers.iter().enumerate().filter(|(position, _)| request.suited >> position & 1 == 1) {
+            let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+            state.reach.add(now, 1);
+            if std::mem::take(&mut is_first) {
+                state.demand.add(now, 1);
+            }
         }
     }
 
@@ -506,7 +523,7 @@ impl Router {
         let Some(request) = self.requests.get(handle) else { return };
         match request.stage {
             Stage::Running(attempt) | Stage::Relayed(attempt) => {
-                if self.attempts.get(attempt).is_some() {
+                if self.attempts.get(attempt).is_some() && self.ending != Some(attempt) {
                     self.outputs.push_back(Output::Abandon { attempt: AttemptId::new(attempt.pack()) });
                 }
             }

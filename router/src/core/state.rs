@@ -161,6 +161,8 @@ pub(super) struct TierState {
     pub(super) pinned: Timestamp,
     /// Requests that wanted it first.
     pub(super) demand: Trailing,
+    /// Requests whose model leads to it at all.
+    pub(super) reach: Trailing,
     pub(super) starved: bool,
     /// When `starved` is worth computing anew.
     pub(super) starved_until: Timestamp,

@@ -1,10 +1,8 @@
 //! The scenario families on the plain simulator: what the policy reaches, against what a prototype of it reached.
 //!
-//! `SEEDS=200 FAMILIES=ac cargo test -p stormproof-router --test families -- --nocapture` looks closer.
+//! `SEEDS=200 FAMILIES=ac cargo test -p stormproof-router --test core families -- --nocapture` looks closer.
 
-mod util;
-
-use util::{family, settings, simulate};
+use super::plain::{self, family, settings, simulate};
 
 /// What one family came to, as means over seeds.
 struct Found {
@@ -20,7 +18,7 @@ struct Found {
 fn run(letter: char, seeds: u64) -> Found {
     let conditions = family(letter);
     let days: Vec<_> = (1..=seeds).map(|seed| simulate(&conditions, settings(&conditions), seed)).collect();
-    let mean = |of: &dyn Fn(&util::Day) -> f64| days.iter().map(of).sum::<f64>() / seeds as f64;
+    let mean = |of: &dyn Fn(&plain::Day) -> f64| days.iter().map(of).sum::<f64>() / seeds as f64;
     let spend_usd = mean(&|day| day.spend_usd);
     let variance = mean(&|day| (day.spend_usd - spend_usd) * (day.spend_usd - spend_usd));
     let mut delays: Vec<f64> = days.iter().flat_map(|day| day.delays.iter().copied()).collect();
