@@ -19,8 +19,11 @@ fn sources() -> Vec<Source> {
         for entry in entries {
             let path: PathBuf = entry.expect("a readable folder").path();
             let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+            if name == ".git" {
+                continue;
+            }
             if path.is_dir() {
-                if !matches!(name.as_str(), ".git" | "target" | "out" | "node_modules" | "proptest-regressions") {
+                if !matches!(name.as_str(), "target" | "out" | "node_modules" | "proptest-regressions") {
                     folders.push(path);
                 }
             } else if let Ok(text) = fs::read_to_string(&path) {
@@ -30,7 +33,7 @@ fn sources() -> Vec<Source> {
         }
     }
     found.sort_by(|a, b| a.path.cmp(&b.path));
-    assert!(found.len() > 20, "the walk must find the repository");
+    assert!(found.len() > 100, "the walk must find the repository");
     found
 }
 
@@ -154,7 +157,7 @@ fn tests_do_not_sleep() {
 fn lint_exceptions_give_their_reason() {
     for source in sources().iter().filter(|source| is_rust(source)) {
         let text = &source.text;
-        for (at, _) in text.match_indices("[allow(").chain(text.match_indices("[expect(")) {
+        for (at, _) in text.match_indices(concat!("[al", "low(")).chain(text.match_indices(concat!("[ex", "pect("))) {
             let end = text[at..].find(")]").map_or(text.len(), |end| at + end);
             assert!(text[at..end].contains("reason"), "{}: {}", source.path, &text[at..end]);
         }
@@ -182,7 +185,7 @@ fn secrets_are_not_lying_about() {
             let key: String =
                 source.text[at..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '-' || *c == '_').collect();
             let spelt = key.to_ascii_lowercase();
-            let made_up = key.len() != 39 || spelt.contains("example") || spelt.contains("test");
+            let made_up = key.len() != 39 || ["example", "test", "fake"].iter().any(|word| spelt.contains(word));
             assert!(made_up, "{}: something that looks like a real key", source.path);
         }
     }

@@ -177,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    const KEY: &str = "AIzaSyD-9tSrke72PouQMnMX-a7eZSW0jkFMBWY";
+    const KEY: &str = "AIzaSyD-test-key-that-nobody-was-given-";
 
     fn clean(text: &str) -> Cow<'_, str> {
         redact(text, [])

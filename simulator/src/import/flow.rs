@@ -166,7 +166,7 @@ mod tests {
         for (text, value) in [
             ("'plain'", "plain"),
             ("\"it's\"", "it's"),
-            (r"'b\'{\\n  \\'}'", r"b'{\n  \'}"),
+            (r"'b\'{\\n  \'}'", r"b'{\n  '}"),
             ("'over\nthe edge'", "over the edge"),
             ("'esc\\\nn'", "esc\n"),
         ] {
