@@ -8,6 +8,7 @@
 //! The parts that any of our files is read with are public as well: [`Node`], [`decode`], and the quantities.
 
 mod calendar;
+mod credentials;
 mod decode;
 mod file;
 mod graph;
