@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use super::event::{Checkpoint, Gap, InFlight, Opened, What};
 use super::mirror::{Nanos, shape, unshape};
-use super::record::{Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
+use super::record::{AttemptRecord, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
 use super::settings_record::SettingsRecord;
 use crate::core::{
     Arrived, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId, Outcome,
     Output, RequestId, Settings, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, TurnId, Usd, Verdict,
     WallTime,
 };
+
+/// So many slots are told apart. Part of the format.
+const SLOTS: usize = 4096;
 
 /// What records refer to.
 #[derive(Clone, Debug)]
@@ -22,8 +25,10 @@ pub(super) struct Context {
     now: Timestamp,
     /// The largest request seen.
     request: u64,
-    /// The largest attempt seen.
-    attempt: u64,
+    /// The slot of the last attempt seen.
+    slot: u32,
+    /// The count of the last attempt seen with each slot, modulo [`SLOTS`]; zero beyond the end.
+    counts: Vec<u32>,
     /// The turn of the last arrival.
     turn: u64,
     /// Its deadline.
@@ -56,7 +61,8 @@ impl Context {
         Self {
             now,
             request: 0,
-            attempt: 0,
+            slot: 0,
+            counts: Vec::new(),
             turn: 0,
             deadline: Timestamp::ZERO,
             patience: 180_000_000_000,
@@ -68,6 +74,13 @@ impl Context {
             },
             wake: None,
         }
+    }
+
+    /// Begins a frame, as [`Context::new`].
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        let mut counts = std::mem::take(&mut self.counts);
+        counts.clear();
+        *self = Self { counts, ..Self::new(now) };
     }
 
     /// Time of the last input or mark.
@@ -226,12 +239,22 @@ impl Context {
         RequestId::new(self.request.wrapping_sub(back as u64))
     }
 
-    fn attempt_from(&self, attempt: AttemptId) -> i64 {
-        difference(self.attempt, attempt.get())
+    fn attempt_from(&self, attempt: AttemptId) -> AttemptRecord {
+        let (slot, count) = halves(attempt);
+        AttemptRecord {
+            slot: slot.wrapping_sub(self.slot) as i32,
+            count: count.wrapping_sub(self.count_of(slot)) as i32,
+        }
     }
 
-    fn attempt_to(&self, back: i64) -> AttemptId {
-        AttemptId::new(self.attempt.wrapping_sub(back as u64))
+    fn attempt_to(&self, record: AttemptRecord) -> AttemptId {
+        let slot = self.slot.wrapping_add(record.slot as u32);
+        let count = self.count_of(slot).wrapping_add(record.count as u32);
+        AttemptId::new(u64::from(count) << 32 | u64::from(slot))
+    }
+
+    fn count_of(&self, slot: u32) -> u32 {
+        self.counts.get(slot as usize % SLOTS).copied().unwrap_or(0)
     }
 
     fn arrival(&self, now: Timestamp, after: u64, arrived: &Arrived) -> Record {
@@ -291,7 +314,7 @@ impl Context {
     fn read_finish(
         &mut self,
         after: u64,
-        attempt: i64,
+        attempt: AttemptRecord,
         ending: Ending,
         facts: Facts,
         usage: Option<crate::core::Usage>,
@@ -435,8 +458,19 @@ impl Context {
     }
 
     fn saw_attempt(&mut self, attempt: AttemptId) {
-        self.attempt = self.attempt.max(attempt.get());
+        let (slot, count) = halves(attempt);
+        self.slot = slot;
+        let place = slot as usize % SLOTS;
+        if place >= self.counts.len() {
+            self.counts.resize(place + 1, 0);
+        }
+        self.counts[place] = count;
     }
+}
+
+/// Low and high half of an attempt's id.
+fn halves(attempt: AttemptId) -> (u32, u32) {
+    (attempt.get() as u32, (attempt.get() >> 32) as u32)
 }
 
 /// What the log itself has to say.

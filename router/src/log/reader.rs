@@ -338,7 +338,7 @@ impl Reader {
 
     fn enter(&mut self, frame: Frame) {
         self.torn = None;
-        self.context = Context::new(frame.at);
+        self.context.begin(frame.at);
         self.rest = frame.records;
     }
 

@@ -4,7 +4,7 @@
 //! never added to a variant that exists: old logs are read for ever. The conversions are exhaustive, so a change in the
 //! core that the log cannot express does not compile.
 //!
-//! Records are small because they are relative: ids to the largest seen in the same frame, times to the last input,
+//! Records are small because they are relative: ids to those seen in the same frame, times to the last input,
 //! and what a request usually looks like has a short variant of its own (see [`codec`](super::codec)). A frame never
 //! refers to an earlier one.
 
@@ -37,13 +37,19 @@ pub(super) enum Record {
         deadline: Option<i64>,
     },
     /// An attempt was accepted.
-    FirstByte { after: u64, attempt: i64 },
+    FirstByte { after: u64, attempt: AttemptRecord },
     /// An attempt ended with 200 and its usage, and its answer said nothing else.
-    Answered { after: u64, attempt: i64, usage: UsageRecord },
+    Answered { after: u64, attempt: AttemptRecord, usage: UsageRecord },
     /// An attempt ended with this status, and its answer said nothing else.
-    Status { after: u64, attempt: i64, status: u16 },
+    Status { after: u64, attempt: AttemptRecord, status: u16 },
     /// An attempt ended in any other way.
-    Finished { after: u64, attempt: i64, ending: EndingRecord, facts: FactsRecord, usage: Option<UsageRecord> },
+    Finished {
+        after: u64,
+        attempt: AttemptRecord,
+        ending: EndingRecord,
+        facts: FactsRecord,
+        usage: Option<UsageRecord>,
+    },
     /// A client went away.
     Cancelled { after: u64, request: i64 },
     /// An operator acted.
@@ -54,11 +60,11 @@ pub(super) enum Record {
     WokeOnTime,
 
     /// An attempt is to be made.
-    Dispatch { request: i64, attempt: i64, deployment: u32, timeouts: TimeoutsRecord, why: WhyRecord },
+    Dispatch { request: i64, attempt: AttemptRecord, deployment: u32, timeouts: TimeoutsRecord, why: WhyRecord },
     /// The client sees this attempt from here on.
-    Relay { request: i64, attempt: i64 },
+    Relay { request: i64, attempt: AttemptRecord },
     /// Nobody waits for this attempt any more.
-    Abandon { attempt: i64 },
+    Abandon { attempt: AttemptRecord },
     /// A request ended with a plain 200.
     CloseAnswered { request: i64, attempts: u16, spend: i64 },
     /// A request ended in any other way.
@@ -76,6 +82,14 @@ pub(super) enum Record {
     Checkpoint { after: u64, state_hash: u64, requests: Vec<u64>, attempts: Vec<u64>, snapshot: Vec<u8> },
     /// So many events were decided but could not be written. A checkpoint follows in the same frame.
     Gap { after: u64, events: u64, since: u64 },
+}
+
+/// An attempt's id, of which nothing is known but that routers like to build it from a small slot (the low half) and
+/// a count (the high half). The slot is relative to the one seen last, the count to the last one seen with that slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct AttemptRecord {
+    pub(super) slot: i32,
+    pub(super) count: i32,
 }
 
 /// The timeouts of a dispatch. In a mask, bits 0 to 3 are connect, first byte, idle and total; what a mask leaves out

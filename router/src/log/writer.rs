@@ -372,7 +372,7 @@ impl<S: Storage> Writer<S> {
         if self.frame.is_empty() {
             frame::begin(&mut self.frame, self.sequence, now);
             self.frame_at = now;
-            self.context = Context::new(now);
+            self.context.begin(now);
         }
         let record = record(&mut self.context);
         if let Err(error) = postcard::serialize_with_flavor(&record, Bytes(&mut self.frame)) {
