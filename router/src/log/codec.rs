@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::event::{Checkpoint, Gap, InFlight, Opened, What};
+use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened, What};
 use super::mirror::{Nanos, shape, unshape};
-use super::record::{AttemptRecord, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
+use super::record::{AttemptRecord, BeginningRecord, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
 use super::settings_record::SettingsRecord;
 use crate::core::{
     Arrived, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId, Outcome,
@@ -137,7 +137,13 @@ impl Context {
         let after = self.after(now);
         self.now = now;
         match mark {
-            Mark::Opened(Opened { wall, carried }) => Record::Opened { after, wall: wall.as_nanos(), carried },
+            Mark::Opened(Opened { wall, router }) => {
+                let router = match router {
+                    Beginning::New(snapshot) => BeginningRecord::New(snapshot),
+                    Beginning::Carried(state_hash) => BeginningRecord::Carried(state_hash),
+                };
+                Record::Opened { after, wall: wall.as_nanos(), router }
+            }
             Mark::Closed => Record::Closed { after },
             Mark::Checkpoint(Checkpoint { state_hash, snapshot, in_flight }) => Record::Checkpoint {
                 after,
@@ -209,8 +215,12 @@ impl Context {
                 self.read_output(Output::WakeAt(Timestamp::from_nanos(moved(self.now.as_nanos(), after))))
             }
             Record::WakeNever => self.read_output(Output::WakeAt(Timestamp::MAX)),
-            Record::Opened { after, wall, carried } => {
-                self.read_mark(after, What::Opened(Opened { wall: WallTime::from_nanos(wall), carried }))
+            Record::Opened { after, wall, router } => {
+                let router = match router {
+                    BeginningRecord::New(snapshot) => Beginning::New(snapshot),
+                    BeginningRecord::Carried(state_hash) => Beginning::Carried(state_hash),
+                };
+                self.read_mark(after, What::Opened(Opened { wall: WallTime::from_nanos(wall), router }))
             }
             Record::Closed { after } => self.read_mark(after, What::Closed),
             Record::Checkpoint { after, state_hash, requests, attempts, snapshot } => {

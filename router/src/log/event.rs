@@ -5,7 +5,7 @@ use crate::core::{AttemptId, Input, Output, RequestId, Timestamp, WallTime};
 /// One thing on record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event {
-    /// Its place in the log, from 0, without holes except after retention and around a [`Gap`].
+    /// Its place among everything that happened, from 0. A [`Gap`] stands where some are missing.
     pub sequence: u64,
     /// When. A decision has the time of the input that it answers.
     pub at: Timestamp,
@@ -31,12 +31,21 @@ pub enum What {
 }
 
 /// A process began to write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// The wall clock then.
     pub wall: WallTime,
-    /// The state hash of the router that it began with, if that one was rebuilt from this log; `None` for a new router.
-    pub carried: Option<u64>,
+    /// The router that it began with.
+    pub router: Beginning,
+}
+
+/// The router that a process begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Beginning {
+    /// A new one, by its snapshot: a router may have options that are in no settings.
+    New(Vec<u8>),
+    /// One that was rebuilt from this log, by its state hash.
+    Carried(u64),
 }
 
 /// The router's whole state after everything before this place. Forks and restarts begin here.
@@ -78,7 +87,7 @@ impl InFlight {
             What::Output(Output::Dispatch(dispatch)) => insert(&mut self.attempts, dispatch.attempt),
             What::Output(Output::Close { request, .. }) => remove(&mut self.requests, *request),
             What::Checkpoint(checkpoint) => self.clone_from(&checkpoint.in_flight),
-            What::Opened(Opened { carried: None, .. }) => *self = Self::default(),
+            What::Opened(Opened { router: Beginning::New(_), .. }) => *self = Self::default(),
             What::Input(
                 Input::Configured { .. }
                 | Input::Clock { .. }
@@ -88,7 +97,7 @@ impl InFlight {
                 | Input::Woke,
             )
             | What::Output(Output::Relay { .. } | Output::Abandon { .. } | Output::WakeAt(_))
-            | What::Opened(Opened { carried: Some(_), .. })
+            | What::Opened(Opened { router: Beginning::Carried(_), .. })
             | What::Closed
             | What::Gap(_) => {}
         }

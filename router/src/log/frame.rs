@@ -20,11 +20,13 @@ pub(super) const LENGTH_MAX: usize = 1 << 26;
 pub(super) const CHECKPOINT: u8 = 1;
 /// Bit of `kind`: settings come into force in it.
 pub(super) const SETTINGS: u8 = 2;
+/// Bit of `kind`: the frame begins with a gap, so its sequence may be beyond the end of the frame before.
+pub(super) const GAP: u8 = 4;
 
 /// A frame whose checksum is right.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame {
-    /// Bits [`CHECKPOINT`] and [`SETTINGS`].
+    /// Bits [`CHECKPOINT`], [`SETTINGS`] and [`GAP`].
     pub(super) kind: u8,
     /// Of the first record.
     pub(super) sequence: u64,

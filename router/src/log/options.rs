@@ -16,7 +16,8 @@ pub struct Options {
     pub when_full: WhenFull,
     /// Size from which on a segment is closed, in bytes.
     pub segment: u64,
-    /// Events from one checkpoint to the next. A new segment wants one in any case.
+    /// Events from one checkpoint to the next. More, while the last checkpoint was more than a fifth of what was written;
+    /// a new segment wants one in any case.
     pub checkpoint: u64,
     /// Level of zstd for closed segments; `None` leaves them as they are.
     pub compress: Option<i32>,
@@ -57,7 +58,7 @@ impl Options {
             sync: Sync::Every(Duration::from_millis(100)),
             when_full: WhenFull::Refuse,
             segment: 64 << 20,
-            checkpoint: 100_000,
+            checkpoint: 20_000,
             compress: Some(3),
             keep: Keep { age: Some(Duration::from_secs(30 * 86_400)), bytes: None },
             patience: Patience::None,

@@ -206,6 +206,11 @@ impl Reader {
         Ok(Some(event))
     }
 
+    /// The log being read: a directory, or one segment alone.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// The head of the segment being read.
     pub fn header(&self) -> &Header {
         &self.header
@@ -338,6 +343,7 @@ impl Reader {
 
     fn enter(&mut self, frame: Frame) {
         self.torn = None;
+        self.sequence = frame.sequence;
         self.context.begin(frame.at);
         self.rest = frame.records;
     }
@@ -362,7 +368,9 @@ impl Reader {
     fn between(&mut self) -> Result<Between, ReadError> {
         let parsed = self.parse()?;
         if let Parsed::Frame(frame) = parsed {
-            if frame.sequence != self.sequence {
+            let follows = frame.sequence == self.sequence;
+            let after_gap = frame.kind & frame::GAP != 0 && frame.sequence > self.sequence;
+            if !follows && !after_gap {
                 return Err(self.damage("records are missing before this frame"));
             }
             return Ok(Between::Frame(frame));

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use super::event::{Checkpoint, InFlight, What};
+use super::event::{Beginning, Checkpoint, InFlight, Opened, What};
 use super::reader::{Place, Reader};
-use super::verify::VerifyError;
+use super::verify::{VerifyError, restore};
 use crate::core::{Route, Timestamp};
 
 /// A router as it was.
@@ -21,42 +21,44 @@ pub struct Rebuilt<R> {
     pub in_flight: InFlight,
 }
 
-/// Rebuilds the router that wrote a log, of the same state hash as it had at the end of what is on record.
+/// Rebuilds the router that wrote a log, of the same state hash as it had at the end of what is on record. `None` when
+/// there is no router on record yet.
 ///
 /// # Errors
 /// When the log cannot be read, or another policy version wrote its end.
-pub fn rebuild<R: Route>(log: &Path, fresh: R) -> Result<Rebuilt<R>, VerifyError> {
+pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> {
     let mut reader = Reader::at_checkpoint(log, Place::End)?;
-    let mut rebuilt = Rebuilt {
-        router: fresh.clone(),
-        at: reader.header().at,
-        sequence: reader.sequence(),
-        in_flight: InFlight::default(),
-    };
-    let mut ours = true;
+    let mut router: Option<R> = None;
+    let mut in_flight = InFlight::default();
+    let (mut at, mut sequence) = (reader.header().at, reader.sequence());
+    // What another policy decided is not for this router, which begins anew after it.
+    let mut foreign = None;
     while let Some(event) = reader.read()? {
-        rebuilt.in_flight.follow(&event.what);
-        rebuilt.at = event.at;
-        rebuilt.sequence = event.sequence + 1;
-        // What another policy decided is not for this router, which begins anew after it.
-        ours = reader.header().policy == fresh.policy();
+        in_flight.follow(&event.what);
+        (at, sequence) = (event.at, event.sequence + 1);
         match event.what {
-            What::Input(input) if ours => {
-                rebuilt.router.handle(event.at, input);
-                while rebuilt.router.poll_output().is_some() {}
+            What::Input(input) => {
+                if let Some(router) = &mut router {
+                    router.handle(event.at, input);
+                    while router.poll_output().is_some() {}
+                }
             }
-            What::Checkpoint(Checkpoint { snapshot, .. }) if ours => {
-                let sequence = event.sequence;
-                rebuilt.router = R::restore(&snapshot).map_err(|source| VerifyError::Restore { sequence, source })?;
+            What::Checkpoint(Checkpoint { snapshot, .. })
+            | What::Opened(Opened { router: Beginning::New(snapshot), .. }) => {
+                (router, foreign) = match restore(&reader, event.sequence, &snapshot) {
+                    Ok(restored) => (Some(restored), None),
+                    Err(error @ VerifyError::OtherPolicy { .. }) => (None, Some(error)),
+                    Err(error) => return Err(error),
+                };
             }
-            What::Opened(opened) if opened.carried.is_none() => rebuilt.router = fresh.clone(),
-            What::Input(_) | What::Checkpoint(_) | What::Opened(_) => {}
-            What::Output(_) | What::Closed | What::Gap(_) => {}
+            What::Opened(Opened { router: Beginning::Carried(_), .. })
+            | What::Output(_)
+            | What::Closed
+            | What::Gap(_) => {}
         }
     }
-    if !ours {
-        let recorded = reader.header().policy.clone();
-        return Err(VerifyError::OtherPolicy { log: log.to_path_buf(), recorded, ours: fresh.policy() });
+    match foreign {
+        Some(error) => Err(error),
+        None => Ok(router.map(|router| Rebuilt { router, at, sequence, in_flight })),
     }
-    Ok(rebuilt)
 }

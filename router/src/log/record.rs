@@ -75,13 +75,22 @@ pub(super) enum Record {
     WakeNever,
 
     /// A process began to write here.
-    Opened { after: u64, wall: u64, carried: Option<u64> },
+    Opened { after: u64, wall: u64, router: BeginningRecord },
     /// It ended in order.
     Closed { after: u64 },
     /// The router's whole state, and what was in flight.
     Checkpoint { after: u64, state_hash: u64, requests: Vec<u64>, attempts: Vec<u64>, snapshot: Vec<u8> },
     /// So many events were decided but could not be written. A checkpoint follows in the same frame.
     Gap { after: u64, events: u64, since: u64 },
+}
+
+/// With what a process begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum BeginningRecord {
+    /// A new router's snapshot.
+    New(Vec<u8>),
+    /// The state hash of one that was rebuilt.
+    Carried(u64),
 }
 
 /// An attempt's id, of which nothing is known but that routers like to build it from a small slot (the low half) and

@@ -17,17 +17,22 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Begins a recording.
+    /// Begins a recording of this router, which is new.
     ///
     /// # Errors
     /// When the folder cannot be made or holds a log already.
-    pub fn create(directory: &Path, opening: Opening, options: Options) -> Result<Self, WriteError> {
+    pub fn create<R: Route>(
+        directory: &Path,
+        opening: Opening,
+        options: Options,
+        router: &R,
+    ) -> Result<Self, WriteError> {
         let wall = opening.epoch;
         let (mut writer, recovery) = Writer::open(directory, opening, options)?;
         if recovery.last.is_some() {
             return Err(WriteError::NotEmpty { directory: directory.to_path_buf() });
         }
-        writer.begin(Timestamp::ZERO, wall, None);
+        writer.begin(Timestamp::ZERO, wall, router, true);
         Ok(Self { writer, failure: None })
     }
 

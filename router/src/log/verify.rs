@@ -1,4 +1,4 @@
-//! Verifying a recorded day: the recorded inputs go to a fresh router, and every decision and every checkpoint must come
+//! Verifying a recorded day: the recorded inputs go to a router that begins as the recorded one began, and every decision and every checkpoint must come
 //! out as recorded.
 
 use std::collections::VecDeque;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-use super::event::{Checkpoint, Event, Gap, Opened, What};
+use super::event::{Beginning, Checkpoint, Event, Gap, Opened, What};
 use super::reader::{Place, ReadError, Reader};
 use crate::core::{Output, RestoreError, Route, Timestamp};
 
@@ -95,17 +95,15 @@ pub enum Sides {
     },
 }
 
-/// Feeds a log to a router, event by event.
+/// Feeds a log to a router of type `R`, event by event.
 pub struct Verifier<R: Route> {
     log: PathBuf,
     reader: Reader,
-    fresh: R,
-    router: R,
+    /// The router in the recorded state; `None` while that is not known: before the first checkpoint when the beginning is
+    /// gone, and between a gap and its checkpoint.
+    router: Option<R>,
     /// Decisions that the log has not been asked about yet.
     decided: VecDeque<Output>,
-    /// Whether the router's state is the recorded one. Not before the first checkpoint when the beginning is gone, and
-    /// not between a gap and its checkpoint.
-    follows: bool,
     report: Report,
 }
 
@@ -113,26 +111,21 @@ impl<R: Route> Verifier<R> {
     /// Of the whole log.
     ///
     /// # Errors
-    /// When the log cannot be read, or another policy version decided.
-    pub fn new(log: &Path, fresh: R) -> Result<Self, VerifyError> {
-        Self::of(log, Reader::open(log)?, fresh)
+    /// When the log cannot be read.
+    pub fn new(log: &Path) -> Result<Self, VerifyError> {
+        Ok(Self::of(log, Reader::open(log)?))
     }
 
     /// From the checkpoint nearest before a place.
     ///
     /// # Errors
     /// As [`Verifier::new`].
-    pub fn from(log: &Path, place: Place, fresh: R) -> Result<Self, VerifyError> {
-        Self::of(log, Reader::at_checkpoint(log, place)?, fresh)
+    pub fn from(log: &Path, place: Place) -> Result<Self, VerifyError> {
+        Ok(Self::of(log, Reader::at_checkpoint(log, place)?))
     }
 
-    fn of(log: &Path, reader: Reader, fresh: R) -> Result<Self, VerifyError> {
-        let follows = reader.sequence() == 0;
-        let router = fresh.clone();
-        let decided = VecDeque::new();
-        let this = Self { log: log.to_path_buf(), reader, fresh, router, decided, follows, report: Report::default() };
-        this.check_policy()?;
-        Ok(this)
+    fn of(log: &Path, reader: Reader) -> Self {
+        Self { log: log.to_path_buf(), reader, router: None, decided: VecDeque::new(), report: Report::default() }
     }
 
     /// Verifies to the end of the log.
@@ -173,11 +166,8 @@ impl<R: Route> Verifier<R> {
 
     fn check(&mut self, event: Event) -> Result<(), VerifyError> {
         let Event { sequence, at, what } = event;
-        if !self.follows && matches!(what, What::Input(_) | What::Output(_)) {
-            self.report.unverified += 1;
-            return Ok(());
-        }
         match what {
+            What::Output(_) if self.router.is_none() => self.report.unverified += 1,
             What::Output(recorded) => {
                 let replayed = self.decided.pop_front();
                 if replayed.as_ref() != Some(&recorded) {
@@ -188,32 +178,33 @@ impl<R: Route> Verifier<R> {
             }
             What::Input(input) => {
                 self.none_left(sequence, at)?;
+                let Some(router) = &mut self.router else {
+                    self.report.unverified += 1;
+                    return Ok(());
+                };
                 self.report.inputs += 1;
-                self.router.handle(at, input);
-                while let Some(output) = self.router.poll_output() {
+                router.handle(at, input);
+                while let Some(output) = router.poll_output() {
                     self.decided.push_back(output);
                 }
             }
-            What::Opened(Opened { carried, .. }) => {
+            What::Opened(Opened { router, .. }) => {
                 self.none_left(sequence, at)?;
-                self.check_policy()?;
-                match carried {
-                    None => (self.router, self.follows) = (self.fresh.clone(), true),
-                    Some(recorded) if self.follows => self.check_state(sequence, at, recorded)?,
-                    Some(_) => {}
+                match router {
+                    Beginning::New(snapshot) => self.router = Some(restore(&self.reader, sequence, &snapshot)?),
+                    Beginning::Carried(recorded) => self.check_state(sequence, at, recorded)?,
                 }
             }
             What::Closed => self.none_left(sequence, at)?,
             What::Gap(Gap { events, .. }) => {
                 self.none_left(sequence, at)?;
                 self.report.missing += events;
-                self.follows = false;
+                self.router = None;
             }
             What::Checkpoint(Checkpoint { state_hash, snapshot, .. }) => {
                 self.none_left(sequence, at)?;
-                if !self.follows {
-                    self.router = R::restore(&snapshot).map_err(|source| VerifyError::Restore { sequence, source })?;
-                    self.follows = true;
+                if self.router.is_none() {
+                    self.router = Some(restore(&self.reader, sequence, &snapshot)?);
                 }
                 self.check_state(sequence, at, state_hash)?;
                 self.report.checkpoints += 1;
@@ -222,20 +213,13 @@ impl<R: Route> Verifier<R> {
         Ok(())
     }
 
-    fn check_policy(&self) -> Result<(), VerifyError> {
-        let (recorded, ours) = (&self.reader.header().policy, self.fresh.policy());
-        if recorded == ours {
-            return Ok(());
-        }
-        Err(VerifyError::OtherPolicy { log: self.log.clone(), recorded: recorded.clone(), ours })
-    }
-
     fn check_state(&self, sequence: u64, at: Timestamp, recorded: u64) -> Result<(), VerifyError> {
-        let replayed = self.router.state_hash();
-        if recorded == replayed {
-            return Ok(());
+        match self.router.as_ref().map(R::state_hash) {
+            Some(replayed) if replayed != recorded => {
+                Err(self.difference(sequence, at, Sides::State { recorded, replayed }))
+            }
+            Some(_) | None => Ok(()),
         }
-        Err(self.difference(sequence, at, Sides::State { recorded, replayed }))
     }
 
     /// All decisions must have been on record by now.
@@ -253,12 +237,24 @@ impl<R: Route> Verifier<R> {
     }
 }
 
-/// Verifies a whole log against a fresh router.
+/// Verifies a whole log against a router of type `R`, which begins as the recorded one began.
 ///
 /// # Errors
 /// At the first difference, when another policy version decided, and when the log cannot be read.
-pub fn verify<R: Route>(log: &Path, fresh: R) -> Result<Report, VerifyError> {
-    Verifier::new(log, fresh)?.run()
+pub fn verify<R: Route>(log: &Path) -> Result<Report, VerifyError> {
+    Verifier::<R>::new(log)?.run()
+}
+
+/// The router of a recorded snapshot, if it is of the policy version that `R` is.
+pub(super) fn restore<R: Route>(reader: &Reader, sequence: u64, snapshot: &[u8]) -> Result<R, VerifyError> {
+    let recorded = &reader.header().policy;
+    let other = |ours| VerifyError::OtherPolicy { log: reader.log().to_path_buf(), recorded: recorded.clone(), ours };
+    match R::restore(snapshot) {
+        Ok(router) if router.policy() == recorded => Ok(router),
+        Ok(router) => Err(other(router.policy())),
+        Err(source) if source.policy == recorded => Err(VerifyError::Restore { sequence, source }),
+        Err(source) => Err(other(source.policy)),
+    }
 }
 
 /// The events around one, in order.
@@ -296,7 +292,7 @@ impl fmt::Display for Difference {
                 What::Input(input) => format!("{input:?}"),
                 What::Output(output) => format!("    {output:?}"),
                 What::Checkpoint(checkpoint) => format!("Checkpoint of state {:016x}", checkpoint.state_hash),
-                What::Opened(opened) => format!("{opened:?}"),
+                What::Opened(opened) => format!("Opened at {:?}", opened.wall),
                 What::Gap(gap) => format!("{gap:?}"),
                 What::Closed => "Closed".to_owned(),
             };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::codec::{Context, Mark};
-use super::event::{Checkpoint, Gap, InFlight, Opened};
+use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened};
 use super::frame;
 use super::lock::Lock;
 use super::options::{Options, Sync, WhenFull};
@@ -128,6 +128,8 @@ pub struct Writer<S: Storage = Disk> {
     context: Context,
     /// Of the next record.
     sequence: u64,
+    /// The same, as far as it is written.
+    written: u64,
     /// Settings that come into force in the gathered frame.
     settings_next: Option<Arc<Settings>>,
     /// The first thing that could not be expressed.
@@ -136,6 +138,8 @@ pub struct Writer<S: Storage = Disk> {
 
     condition: Condition,
     since_checkpoint: u64,
+    bytes_since_checkpoint: u64,
+    checkpoint_bytes: u64,
     /// The segment of the last checkpoint.
     checkpoint_segment: u32,
     synced_at: Timestamp,
@@ -190,11 +194,14 @@ impl<S: Storage> Writer<S> {
             frame_events: 0,
             context: Context::new(now),
             sequence,
+            written: sequence,
             settings_next: None,
             inexpressible: None,
             now,
             condition: Condition::Writing,
             since_checkpoint: 0,
+            bytes_since_checkpoint: 0,
+            checkpoint_bytes: 0,
             checkpoint_segment,
             synced_at: now,
             unsynced: false,
@@ -224,9 +231,10 @@ impl<S: Storage> Writer<S> {
         self.condition
     }
 
-    /// Says that a process begins to write here, with a new router or with one rebuilt from this log, of that state hash.
-    pub fn begin(&mut self, now: Timestamp, wall: WallTime, carried: Option<u64>) {
-        self.put(now, |context| context.mark(now, Mark::Opened(Opened { wall, carried })));
+    /// Says that a process begins to write here, with a router that is new or was rebuilt from this log.
+    pub fn begin<R: Route>(&mut self, now: Timestamp, wall: WallTime, router: &R, is_new: bool) {
+        let router = if is_new { Beginning::New(router.snapshot()) } else { Beginning::Carried(router.state_hash()) };
+        self.put(now, |context| context.mark(now, Mark::Opened(Opened { wall, router })));
     }
 
     /// Puts an input on record, before it is handed to the router.
@@ -264,7 +272,8 @@ impl<S: Storage> Writer<S> {
         match self.condition {
             Condition::Dropping { retry_at, .. } => self.now >= retry_at,
             Condition::Writing => {
-                self.since_checkpoint >= self.options.checkpoint
+                let is_small = self.bytes_since_checkpoint >= 4 * self.checkpoint_bytes;
+                self.since_checkpoint >= self.options.checkpoint && is_small
                     || self.rotate
                     || self.checkpoint_segment != self.header.segment && self.has_frames
             }
@@ -293,12 +302,15 @@ impl<S: Storage> Writer<S> {
         self.condition = Condition::Writing;
         if let Some(gap) = gap {
             self.put(now, |context| context.mark(now, Mark::Gap(gap)));
+            frame::mark(&mut self.frame, frame::GAP);
         }
         self.put(now, |context| context.mark(now, Mark::Checkpoint(checkpoint)));
         frame::mark(&mut self.frame, frame::CHECKPOINT);
+        let bytes = self.frame.len() as u64;
         match (self.write(), gap) {
             (Ok(()), gap) => {
                 self.since_checkpoint = 0;
+                (self.bytes_since_checkpoint, self.checkpoint_bytes) = (0, bytes);
                 self.checkpoint_segment = self.header.segment;
                 if let Some(Gap { events, .. }) = gap {
                     tracing::warn!(directory = %self.directory.display(), events, "the event log is being written again");
@@ -367,6 +379,7 @@ impl<S: Storage> Writer<S> {
         self.now = now;
         if let Condition::Dropping { events, .. } = &mut self.condition {
             *events += 1;
+            self.sequence += 1;
             return;
         }
         if self.frame.is_empty() {
@@ -417,6 +430,8 @@ impl<S: Storage> Writer<S> {
         }
         self.dirty = false;
         self.end += self.frame.len() as u64;
+        self.written = self.sequence;
+        self.bytes_since_checkpoint += self.frame.len() as u64;
         self.has_frames = true;
         self.unsynced = true;
         self.condition = Condition::Writing;
@@ -433,7 +448,7 @@ impl<S: Storage> Writer<S> {
         }
         let header = Header {
             segment: self.header.segment + 1,
-            sequence: self.sequence - self.frame_events,
+            sequence: self.written,
             at: self.frame_at,
             ..self.header.clone()
         };
@@ -452,7 +467,7 @@ impl<S: Storage> Writer<S> {
         })
     }
 
-    /// The storage did not take the frame, which holds so many events.
+    /// The storage did not take the frame, which holds so many things that happened.
     fn failed(&mut self, source: io::Error, events: u64) -> Result<Committed, WriteError> {
         let since = self.now;
         match self.options.when_full {
@@ -468,14 +483,18 @@ impl<S: Storage> Writer<S> {
                     "the event log cannot be written: what is decided from here on is not on record"
                 );
                 let since = self.frame_at;
-                self.discard();
+                if events == 0 {
+                    self.discard();
+                } else {
+                    self.empty();
+                }
                 self.condition = Condition::Dropping { since, events, retry_at: self.now + RETRY };
                 Ok(Committed::Dropped)
             }
         }
     }
 
-    /// Gives up the gathered frame. Its sequences are used again; the gap says how many events are missing.
+    /// Gives up marks that could not be written; nothing that happened is among them.
     fn discard(&mut self) {
         self.sequence -= self.frame_events;
         self.empty();

@@ -110,8 +110,8 @@ impl Serving {
         }
         let token = live.admin_token().cloned();
         let carried = open_log(&config, &live, sockets.handed_over, options.time_scale).await?;
-        let Carried { router, mut writer, clock, last_request, lost, hash } = carried;
-        writer.begin(clock.now(), clock.wall(), hash);
+        let Carried { router, mut writer, clock, last_request, lost, is_new } = carried;
+        writer.begin(clock.now(), clock.wall(), &router, is_new);
         let setup = Setup { router, journal: writer, clock, live, last_request, lost, roots: options.roots };
         let proxy = Proxy::start(setup, Listeners { front: sockets.front, tls })?;
         let (reload, asked) = mpsc::channel(1);
@@ -193,8 +193,8 @@ struct Carried {
     clock: Clock,
     last_request: RequestId,
     lost: InFlight,
-    /// Of the router, if it was rebuilt.
-    hash: Option<u64>,
+    /// Whether the router was not rebuilt from the log.
+    is_new: bool,
 }
 
 /// Opens the log and rebuilds the router from it. With sockets that were handed over it waits for another process to
@@ -214,22 +214,25 @@ async fn open_log(config: &Config, live: &Live, wait: bool, scale: NonZeroU32) -
         let Some((last, _events)) = recovery.last else {
             let clock = Clock::start(epoch, Timestamp::ZERO, scale);
             let (last_request, lost) = (RequestId::new(0), InFlight::default());
-            return Ok(Carried { router: fresh, writer, clock, last_request, lost, hash: None });
+            return Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true });
         };
         // A request's number is never above that of its event, so this one is new.
         let last_request = RequestId::new(writer.sequence());
         let clock = Clock::start(epoch, last + crate::core::Duration::from_nanos(1), scale);
-        match log::rebuild(&directory, fresh.clone()) {
-            Ok(rebuilt) => {
-                let hash = Some(rebuilt.router.state_hash());
+        match log::rebuild::<Router>(&directory) {
+            Ok(Some(rebuilt)) => {
                 info!(events = rebuilt.sequence, in_order = recovery.in_order, "rebuilt from the event log");
                 let lost = rebuilt.in_flight;
-                Ok(Carried { router: rebuilt.router, writer, clock, last_request, lost, hash })
+                Ok(Carried { router: rebuilt.router, writer, clock, last_request, lost, is_new: false })
+            }
+            Ok(None) => {
+                let lost = InFlight::default();
+                Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true })
             }
             Err(VerifyError::OtherPolicy { recorded, ours, .. }) => {
                 warn!(%recorded, %ours, "another version wrote the event log: counts begin anew");
                 let lost = InFlight::default();
-                Ok(Carried { router: fresh, writer, clock, last_request, lost, hash: None })
+                Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true })
             }
             Err(error) => Err(error.into()),
         }

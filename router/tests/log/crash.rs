@@ -118,7 +118,7 @@ fn every_flip_recovers_in_the_last_frame_and_is_damage_elsewhere() {
 
 #[test]
 fn a_closed_segment_that_is_cut_or_flipped_is_damage_with_its_place() {
-    harmed(small(), 40, |log, copied, whole| {
+    harmed(small(), 16, |log, copied, whole| {
         let files = segments(log);
         assert!(files.len() > 2, "several segments: {files:?}");
         let file = &files[1];
@@ -139,7 +139,7 @@ fn a_closed_segment_that_is_cut_or_flipped_is_damage_with_its_place() {
 
 #[test]
 fn a_compressed_segment_that_is_cut_or_flipped_is_damage_with_its_place() {
-    harmed(Options { compress: Some(3), ..small() }, 40, |log, copied, whole| {
+    harmed(Options { compress: Some(3), ..small() }, 16, |log, copied, whole| {
         let files = segments(log);
         let file = &files[1];
         assert!(file.to_string_lossy().ends_with("00000002.log.zst"), "{files:?}");
@@ -167,7 +167,7 @@ fn a_compressed_segment_that_is_cut_or_flipped_is_damage_with_its_place() {
 
 #[test]
 fn a_missing_segment_is_damage() {
-    harmed(small(), 40, |log, copied, whole| {
+    harmed(small(), 16, |log, copied, whole| {
         copy(log, copied);
         fs::remove_file(copied.join("00000002.log")).unwrap();
         assert_eq!(fate(copied, whole), Fate::Damaged { segment: "00000002.log".to_owned(), offset: 0 });
@@ -176,7 +176,7 @@ fn a_missing_segment_is_damage() {
 
 #[test]
 fn a_flip_in_the_last_of_several_segments_recovers_only_its_last_frame() {
-    harmed(small(), 40, |log, copied, whole| {
+    harmed(small(), 16, |log, copied, whole| {
         let file = segments(log).pop().unwrap();
         let bytes = fs::read(&file).unwrap();
         for at in 0..bytes.len() {
@@ -194,12 +194,12 @@ fn a_flip_in_the_last_of_several_segments_recovers_only_its_last_frame() {
 
 #[test]
 fn a_crash_at_any_step_of_closing_a_segment_loses_nothing() {
-    harmed(Options { compress: Some(3), ..small() }, 40, |log, copied, whole| {
+    harmed(Options { compress: Some(3), ..small() }, 16, |log, copied, whole| {
         // A segment and its finished copy, and the unfinished copy of another.
         copy(log, copied);
         let plain = Options { compress: None, ..small() };
         let again = copied.with_file_name("plain");
-        record(&again, plain, 40);
+        record(&again, plain, 16);
         fs::copy(again.join("00000001.log"), copied.join("00000001.log")).unwrap();
         fs::write(copied.join("00000002.log.zst.new"), b"half a copy").unwrap();
         assert_eq!(fate(copied, whole), Fate::Recovered { events: whole.len() });

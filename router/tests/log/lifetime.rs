@@ -39,14 +39,14 @@ impl Recorder for Live {
 fn a_router_rebuilt_after_any_step_is_the_one_that_wrote() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, _) = Writer::open(folder.path(), opening(), small()).unwrap();
-    writer.begin(Timestamp::ZERO, opening().epoch, None);
+    writer.begin(Timestamp::ZERO, opening().epoch, &Toy::default(), true);
     let mut live = Live(writer);
     let mut day = Day::new(Toy::default(), 1, 60);
     let mut steps = 0;
     while day.step(&mut live) {
         steps += 1;
         if steps % 5 == 0 {
-            let rebuilt = rebuild(folder.path(), Toy::default()).unwrap();
+            let rebuilt = rebuild::<Toy>(folder.path()).unwrap().unwrap();
             assert_eq!(rebuilt.router.state_hash(), day.router.state_hash(), "after {steps} steps");
             assert_eq!((rebuilt.at, rebuilt.in_flight), (day.now, day.in_flight()));
         }
@@ -58,12 +58,12 @@ fn a_router_rebuilt_after_any_step_is_the_one_that_wrote() {
 fn a_day_with_restarts_verifies_as_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut day = Day::new(Toy::default(), 1, 60);
-    let mut carried = None;
+    let mut is_first = true;
     loop {
         let (mut writer, recovery) = Writer::open(folder.path(), opening(), small()).unwrap();
-        assert_eq!(recovery.in_order, carried.is_none(), "the process before was killed");
-        assert_eq!(recovery.last.is_some(), carried.is_some());
-        writer.begin(day.now, opening().epoch, carried);
+        assert_eq!(recovery.in_order, is_first, "the process before was killed");
+        assert_eq!(recovery.last.is_none(), is_first);
+        writer.begin(day.now, opening().epoch, &day.router, is_first);
         writer.commit().unwrap();
         let mut live = Live(writer);
         if !(0..30).all(|_| day.step(&mut live)) {
@@ -71,11 +71,11 @@ fn a_day_with_restarts_verifies_as_one() {
         }
         // Killed; the next one goes on with the router of the log.
         drop(live);
-        let rebuilt = rebuild(folder.path(), Toy::default()).unwrap();
+        let rebuilt = rebuild::<Toy>(folder.path()).unwrap().unwrap();
         day.router = rebuilt.router;
-        carried = Some(day.router.state_hash());
+        is_first = false;
     }
-    let report = verify(folder.path(), Toy::default()).unwrap();
+    let report = verify::<Toy>(folder.path()).unwrap();
     assert!(report.checkpoints > 3 && report.decisions > 100, "{report:?}");
     assert_eq!((report.missing, report.unverified), (0, 0));
 }
@@ -87,15 +87,15 @@ fn another_policy_version_begins_a_segment_and_is_read_but_not_verified() {
     let (mut writer, recovery) =
         Writer::open(folder.path(), Opening { policy: "toy/2", ..opening() }, small()).unwrap();
     assert!(recovery.in_order);
-    writer.begin(writer.last(), opening().epoch, None);
+    writer.begin(writer.last(), opening().epoch, &Toy::default(), true);
     writer.commit().unwrap();
     drop(writer);
     let (events, _) = read(folder.path()).unwrap();
     assert!(matches!(events.last().unwrap().what, What::Opened(_)));
     assert_eq!(segments(folder.path()).len(), 2);
-    let refused = verify(folder.path(), Toy::default()).unwrap_err().to_string();
+    let refused = verify::<Toy>(folder.path()).unwrap_err().to_string();
     assert!(refused.ends_with("was decided by toy/2 and this is toy/1: it can be read, but not verified"), "{refused}");
-    let refused = rebuild(folder.path(), Toy::default()).unwrap_err().to_string();
+    let refused = rebuild::<Toy>(folder.path()).unwrap_err().to_string();
     assert!(refused.contains("toy/2"), "{refused}");
 }
 
@@ -108,7 +108,7 @@ fn compressed_segments_read_as_they_were() {
     assert_eq!(read(&plain).unwrap(), read(&compressed).unwrap());
     let packed = segments(&compressed).iter().filter(|path| path.extension().unwrap() == "zst").count();
     assert_eq!(packed, segments(&plain).len() - 1, "all but the open one");
-    verify(&compressed, Toy::default()).unwrap();
+    verify::<Toy>(&compressed).unwrap();
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_reader_begins_at_the_checkpoint_nearest_before_a_place() {
 fn a_growing_log_is_followed_across_segments() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, _) = Writer::open(folder.path(), opening(), Options { compress: Some(1), ..small() }).unwrap();
-    writer.begin(Timestamp::ZERO, opening().epoch, None);
+    writer.begin(Timestamp::ZERO, opening().epoch, &Toy::default(), true);
     writer.commit().unwrap();
     let mut live = Live(writer);
     let mut reader = Reader::open(folder.path()).unwrap();
@@ -159,9 +159,9 @@ fn retention_removes_what_the_last_checkpoint_does_not_need() {
     assert!(!left[0].ends_with("00000001.log"), "{left:?}");
     let size: u64 = left.iter().map(|path| fs::metadata(path).unwrap().len()).sum();
     assert!(size < 12 << 10, "{size} bytes in {left:?}");
-    let rebuilt = rebuild(folder.path(), Toy::default()).unwrap();
+    let rebuilt = rebuild::<Toy>(folder.path()).unwrap().unwrap();
     assert_eq!(rebuilt.router.state_hash(), router.state_hash());
-    let report = verify(folder.path(), Toy::default()).unwrap();
+    let report = verify::<Toy>(folder.path()).unwrap();
     assert!(report.unverified < report.events && report.checkpoints > 1, "{report:?}");
 
     let folder = tempfile::tempdir().unwrap();
@@ -177,7 +177,7 @@ fn without_a_checkpoint_nothing_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let keep = Keep { bytes: Some(0), age: Some(Duration::ZERO) };
     let (mut writer, _) = Writer::open(folder.path(), opening(), Options { keep, ..small() }).unwrap();
-    writer.begin(Timestamp::ZERO, opening().epoch, None);
+    writer.begin(Timestamp::ZERO, opening().epoch, &Toy::default(), true);
     /// Never asked for a checkpoint.
     struct Deaf(Writer);
     impl Recorder for Deaf {
@@ -220,7 +220,7 @@ fn a_log_has_one_owner_and_a_second_one_may_wait() {
 fn a_recording_does_not_mix_with_another() {
     let folder = tempfile::tempdir().unwrap();
     record(folder.path(), small(), 3);
-    let refused = Recording::create(folder.path(), opening(), small()).err().unwrap();
+    let refused = Recording::create(folder.path(), opening(), small(), &Toy::default()).err().unwrap();
     assert!(matches!(refused, WriteError::NotEmpty { .. }), "{refused}");
 }
 
@@ -267,7 +267,7 @@ fn settings_that_would_not_read_back_are_refused_when_written() {
 fn settings_follow_the_place_in_the_log() {
     let folder = tempfile::tempdir().unwrap();
     let (mut writer, _) = Writer::open(folder.path(), opening(), small()).unwrap();
-    writer.begin(Timestamp::ZERO, opening().epoch, None);
+    writer.begin(Timestamp::ZERO, opening().epoch, &Toy::default(), true);
     let mut later: Settings = settings();
     later.keys[0].fingerprint = stranger();
     later.retries.overload = Some(3);

@@ -27,7 +27,7 @@ fn read(log: &Path) -> Result<(Vec<Event>, Option<Torn>), ReadError> {
 
 /// Records a day of so many requests; its router as it ends.
 fn record(log: &Path, options: Options, requests: u64) -> Toy {
-    let mut recording = Recording::create(log, opening(), options).unwrap();
+    let mut recording = Recording::create(log, opening(), options, &Toy::default()).unwrap();
     let mut day = Day::new(Toy::default(), 1, requests);
     day.run(&mut recording);
     recording.finish(day.now + Duration::from_secs(1)).unwrap();

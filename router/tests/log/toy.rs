@@ -43,16 +43,6 @@ struct Waiting {
 pub(crate) const POLICY: &str = "toy/1";
 
 impl Toy {
-    /// One that counts its attempts wrongly.
-    pub(crate) fn lying(self) -> Self {
-        Self { lie: 1, ..self }
-    }
-
-    /// One that keeps its decisions to itself.
-    pub(crate) fn mute() -> Self {
-        Self { mute: true, ..Self::default() }
-    }
-
     fn serve<O: Observer>(&mut self, now: Timestamp, observer: &mut O) {
         let Some(settings) = self.settings.clone() else { return };
         self.used.resize(settings.deployments.len(), VecDeque::new());
@@ -192,6 +182,42 @@ impl Route for Toy {
 
     fn state_hash(&self) -> u64 {
         self.snapshot().iter().fold(0, |hash, byte| mix(hash ^ u64::from(*byte)))
+    }
+
+    fn policy(&self) -> &'static str {
+        POLICY
+    }
+}
+
+/// A router that counts its attempts wrongly, or keeps its decisions to itself, or both.
+#[derive(Clone)]
+pub(crate) struct Odd<const LIES: bool, const MUTE: bool>(Toy);
+
+impl<const LIES: bool, const MUTE: bool> Odd<LIES, MUTE> {
+    pub(crate) fn new() -> Self {
+        Self(Toy { lie: LIES.into(), mute: MUTE, ..Toy::default() })
+    }
+}
+
+impl<const LIES: bool, const MUTE: bool> Route for Odd<LIES, MUTE> {
+    fn observe<O: Observer>(&mut self, now: Timestamp, input: Input, observer: &mut O) {
+        self.0.observe(now, input, observer);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.0.poll_output()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        self.0.snapshot()
+    }
+
+    fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
+        Ok(Self(Toy { lie: LIES.into(), mute: MUTE, ..Toy::restore(snapshot)? }))
+    }
+
+    fn state_hash(&self) -> u64 {
+        self.0.state_hash()
     }
 
     fn policy(&self) -> &'static str {

@@ -3,19 +3,19 @@
 use stormproof_router::core::{AttemptId, Output};
 use stormproof_router::log::{Options, Place, Recording, Sides, Verifier, VerifyError, What, verify};
 
-use crate::toy::{Day, Toy, opening};
+use crate::toy::{Day, Odd, Toy, opening};
 use crate::{read, record, small};
 
 #[test]
 fn a_recorded_day_verifies_from_the_start_and_from_every_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
     record(folder.path(), Options { compress: Some(3), ..small() }, 100);
-    let report = verify(folder.path(), Toy::default()).unwrap();
+    let report = verify::<Toy>(folder.path()).unwrap();
     let (events, _) = read(folder.path()).unwrap();
     assert_eq!(report.events, events.len() as u64);
     assert!(report.inputs > 300 && report.decisions > 200 && report.checkpoints > 5, "{report:?}");
     for sequence in (0..report.events).step_by(37) {
-        let later = Verifier::from(folder.path(), Place::Sequence(sequence), Toy::default()).unwrap().run().unwrap();
+        let later = Verifier::<Toy>::from(folder.path(), Place::Sequence(sequence)).unwrap().run().unwrap();
         assert!(later.events <= report.events && later.events >= report.events - sequence);
         assert_eq!((later.unverified, later.end), (0, report.end));
     }
@@ -25,7 +25,7 @@ fn a_recorded_day_verifies_from_the_start_and_from_every_checkpoint() {
 fn another_decision_is_shown_with_both_sides_and_its_neighbourhood() {
     let folder = tempfile::tempdir().unwrap();
     record(folder.path(), small(), 30);
-    let error = verify(folder.path(), Toy::default().lying()).unwrap_err();
+    let error = verify::<Odd<true, false>>(folder.path()).unwrap_err();
     let VerifyError::Different(difference) = error else { panic!("{error}") };
     let Sides::Decision { recorded: Some(Output::Dispatch(recorded)), replayed: Some(Output::Dispatch(replayed)) } =
         &difference.sides
@@ -46,7 +46,7 @@ fn another_decision_is_shown_with_both_sides_and_its_neighbourhood() {
 fn a_router_that_decides_less_is_different_at_the_first_decision() {
     let folder = tempfile::tempdir().unwrap();
     record(folder.path(), small(), 30);
-    let error = verify(folder.path(), Toy::mute()).unwrap_err();
+    let error = verify::<Odd<false, true>>(folder.path()).unwrap_err();
     let VerifyError::Different(difference) = error else { panic!("{error}") };
     assert!(matches!(difference.sides, Sides::Decision { recorded: Some(_), replayed: None }), "{difference}");
 }
@@ -54,11 +54,11 @@ fn a_router_that_decides_less_is_different_at_the_first_decision() {
 #[test]
 fn a_router_that_decides_more_is_different_at_the_next_input() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recording = Recording::create(folder.path(), opening(), small()).unwrap();
-    let mut day = Day::new(Toy::mute(), 1, 30);
+    let mut recording = Recording::create(folder.path(), opening(), small(), &Toy::default()).unwrap();
+    let mut day = Day::new(Odd::<false, true>::new(), 1, 30);
     day.run(&mut recording);
     recording.finish(day.now).unwrap();
-    let error = verify(folder.path(), Toy::default()).unwrap_err();
+    let error = verify::<Toy>(folder.path()).unwrap_err();
     let VerifyError::Different(difference) = error else { panic!("{error}") };
     assert!(matches!(difference.sides, Sides::Decision { recorded: None, replayed: Some(_) }), "{difference}");
 }
@@ -66,11 +66,11 @@ fn a_router_that_decides_more_is_different_at_the_next_input() {
 #[test]
 fn a_state_that_differs_is_found_at_the_checkpoint() {
     let folder = tempfile::tempdir().unwrap();
-    let mut recording = Recording::create(folder.path(), opening(), small()).unwrap();
-    let mut day = Day::new(Toy::mute(), 1, 30);
+    let mut recording = Recording::create(folder.path(), opening(), small(), &Toy::default()).unwrap();
+    let mut day = Day::new(Odd::<false, true>::new(), 1, 30);
     day.run(&mut recording);
     recording.finish(day.now).unwrap();
-    let error = verify(folder.path(), Toy::mute().lying()).unwrap_err();
+    let error = verify::<Odd<true, true>>(folder.path()).unwrap_err();
     let VerifyError::Different(difference) = error else { panic!("{error}") };
     assert!(matches!(difference.sides, Sides::State { .. }), "{difference}");
     assert!(matches!(difference.around[10].what, What::Checkpoint(_)), "{difference}");

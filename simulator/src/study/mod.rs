@@ -4,6 +4,7 @@ mod case;
 mod compare;
 pub mod families;
 mod picture;
+pub mod record;
 mod recovery;
 mod replication;
 mod stats;
