@@ -6,7 +6,9 @@ mod demo;
 mod failure;
 mod import;
 mod outcome;
+mod serve;
 mod simulate;
+mod status;
 mod sweep;
 
 use std::process::ExitCode;
@@ -31,6 +33,9 @@ enum Command {
     Sweep(sweep::Args),
     Check(check::Args),
     Import(import::Args),
+    Serve(serve::Args),
+    Status(status::Args),
+    Order(status::OrderArgs),
 }
 
 fn main() -> ExitCode {
@@ -40,6 +45,9 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Order(args) => status::order(&args),
     };
     match run {
         Ok(()) => ExitCode::SUCCESS,

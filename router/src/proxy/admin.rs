@@ -8,6 +8,7 @@
 //! | `POST /reload` | read the configuration again |
 //! | `GET /healthz`, `GET /readyz` | whether the process lives, and whether it takes requests; without a token |
 
+mod client;
 mod onset;
 mod order;
 mod prometheus;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::info;
 
+pub use self::client::{AdminClient, AdminError};
 use self::onset::Onsets;
 pub use self::order::{Order, What as OrderedAction};
 pub use self::status::Status;

@@ -9,11 +9,13 @@ use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::clock::Clock;
+use super::door::Door;
+use super::live::Rules;
 use super::message::{Handle, Message};
 use super::translate::{Prepared, Question, StreamReader};
-use super::upstream::{Limits, Target, Upstream, Verb};
+use super::upstream::{Limits, Target, Verb};
 use crate::core::{AttemptId, Ending, Facts, Finished, Timeouts, Transport, Usage};
-use crate::wire::{self, ClientError, Failure};
+use crate::wire::{self, ClientError, Failure, Refusal};
 
 /// The largest whole answer: a few generated images are 20 MB.
 const ANSWER_MAX: usize = 64 << 20;
@@ -132,15 +134,15 @@ impl<R> Drop for Report<R> {
 
 /// Calls `target`. Dropping the future cancels the call at once.
 pub(super) async fn attempt<R>(
-    upstream: &Upstream,
+    door: &Door<R>,
     target: &Target,
     question: &Question,
+    rules: &Rules,
     deadlines: Deadlines,
-    clock: &Clock,
     report: &Report<R>,
 ) -> Progress {
     let verb = question.verb(target.dialect());
-    let prepared = match question.prepare(target) {
+    let prepared = match prepare(door, target, question, rules).await {
         Ok(prepared) => prepared,
         Err(refusal) => {
             let refused = Answer::Refused(ClientError::from(&refusal));
@@ -151,6 +153,7 @@ pub(super) async fn attempt<R>(
         Ok(request) => request,
         Err(error) => return failed_here(&error),
     };
+    let (upstream, clock) = (&door.upstream, &door.clock);
     let head = match upstream.send(request, deadlines.limits).await {
         Ok(head) => head,
         Err(transport) => return broken(transport),
@@ -172,6 +175,22 @@ pub(super) async fn attempt<R>(
             Err((transport, _)) => return broken(transport),
         };
         whole(target, question, &prepared, status, &head.headers, body, clock)
+    }
+}
+
+/// The call in the target's words, with the images that it names if its dialect wants them.
+async fn prepare<R>(
+    door: &Door<R>,
+    target: &Target,
+    question: &Question,
+    rules: &Rules,
+) -> Result<Prepared, Refusal> {
+    match question.prepare(target, &[]) {
+        Err(Refusal::NeedsFetching(addresses)) => {
+            let fetched = door.images.fetch(&addresses, rules.images).await?;
+            question.prepare(target, &fetched)
+        }
+        prepared @ (Ok(_) | Err(Refusal::BadRequest { .. })) => prepared,
     }
 }
 

@@ -32,6 +32,7 @@ mod tests {
             deadline_max: Duration::from_secs(600),
             body_max: 1,
             early_stream: None,
+            images: None,
         };
         let model = Duration::from_secs(180);
         let of = |pairs: &[(&'static str, &'static str)]| {

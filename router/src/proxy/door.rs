@@ -6,6 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
 use super::clock::Clock;
+use super::images::Images;
 use super::live::Live;
 use super::message::{Handle, Message};
 use super::metrics::Metrics;
@@ -16,6 +17,7 @@ pub(super) struct Door<R> {
     pub(super) handle: Handle<R>,
     pub(super) live: ArcSwap<Live>,
     pub(super) upstream: Upstream,
+    pub(super) images: Images,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
 }

@@ -141,7 +141,7 @@ fn start<R: Route + 'static>(
     let deadlines = Deadlines::new(dispatch.timeouts, &door.clock);
     Box::pin(async move {
         let progress = match live.target(dispatch.deployment) {
-            Some(target) => attempt(&door.upstream, target, &question, deadlines, &door.clock, &report).await,
+            Some(target) => attempt(&door, target, &question, &live.rules, deadlines, &report).await,
             None => Progress::unknown_deployment(),
         };
         (report, deadlines, progress)

@@ -13,6 +13,7 @@ use super::auth;
 use super::body::Body;
 use super::deadline::deadline;
 use super::door::Door;
+use super::early;
 use super::exchange::{Presence, exchange};
 use super::live::Live;
 use super::mailbox::{Mailbox, Sender};
@@ -129,6 +130,8 @@ async fn serve<R: Route + 'static>(
     let patience = deadline(&head.headers, &live.rules, settings.models[model.index()].deadline);
     let priority = settings.clients.get(client.index()).map_or(Priority::Normal, |client| client.priority);
     let presence = Presence::new(door.handle.clone(), Arc::clone(&mailbox), place);
+    let early = live.rules.early_stream.filter(|_| question.stream() && question.front() != Front::Gemini);
+    let (early, front) = (early.map(|early| door.clock.real(early)), question.front());
     door.handle.send(Message::Arrived(Arrival {
         turn: question.turn(client.get()),
         client,
@@ -141,7 +144,11 @@ async fn serve<R: Route + 'static>(
         sender: Sender::new(&mailbox),
         live,
     }));
-    exchange(door, Arc::new(question), presence).await
+    let exchange = exchange(door, Arc::new(question), presence);
+    match early {
+        None => exchange.await,
+        Some(patience) => early::answer(exchange, patience, front).await,
+    }
 }
 
 /// Lets a call in: who asks, whether there is room, what is asked.

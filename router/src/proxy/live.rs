@@ -7,6 +7,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
+use super::images::ImageRules;
 use super::upstream::Target;
 use crate::core::{ClientId, DeploymentId, Duration, ModelId, Settings};
 
@@ -42,6 +43,8 @@ pub struct Rules {
     pub body_max: usize,
     /// When to send the head of an OpenAI stream though no provider has answered yet.
     pub early_stream: Option<Duration>,
+    /// Which images are fetched for providers that want their bytes; `None` is none.
+    pub images: Option<ImageRules>,
 }
 
 /// What a client shows, as a SHA-256, and who it is then.

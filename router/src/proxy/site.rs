@@ -5,6 +5,7 @@ use std::sync::Arc;
 use http::HeaderName;
 use thiserror::Error;
 
+use super::images::ImageRules;
 use super::live::{Live, Rules, Token};
 use super::upstream::{Credential, Target, TargetError};
 use crate::config::{Auth, Config, Dialect as Written, Endpoint, Environment, Errors, Problem, Resolved};
@@ -97,6 +98,10 @@ fn rules(config: &Config) -> Result<Rules, SiteError> {
         deadline_max: config.deadlines.max.0,
         body_max: usize::try_from(config.body_max.0).unwrap_or(usize::MAX),
         early_stream: config.early_stream.map(|early| early.0),
+        images: config.images.as_ref().filter(|images| images.fetch).map(|images| ImageRules {
+            size_max: usize::try_from(images.size_max.0).unwrap_or(usize::MAX),
+            timeout: images.timeout.0.into(),
+        }),
     })
 }
 

@@ -16,6 +16,7 @@ use super::door::Door;
 use super::driver::{Driver, Start};
 use super::front;
 use super::journal::Journal;
+use super::images::Images;
 use super::live::Live;
 use super::message::Handle;
 use super::metrics::Metrics;
@@ -96,6 +97,7 @@ impl<R: Route + 'static> Proxy<R> {
             handle,
             live: ArcSwap::new(live),
             upstream: Upstream::new(setup.roots)?,
+            images: Images::new()?,
             clock: setup.clock,
             metrics,
         });

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::upstream::{Target, Verb};
 use crate::core::{Endpoint, Timestamp, TokenEstimate, TurnId, Usage, mix};
 use crate::wire::{
-    self, Asked, ClientError, Dialect, Failure, Framing, Front, Identity, Malformed, Peek, Refusal, Stream, embeddings,
+    self, Asked, ClientError, Dialect, Failure, Fetched, Framing, Front, Identity, Malformed, Peek, Refusal, Stream, embeddings,
 };
 
 /// Which API a client calls.
@@ -176,8 +176,9 @@ impl Question {
     /// The call in the words of this target.
     ///
     /// # Errors
-    /// When the client is at fault, or the target's dialect has no place for something.
-    pub(super) fn prepare(&self, target: &Target) -> Result<Prepared, Refusal> {
+    /// When the client is at fault, the target's dialect has no place for something, or wants what stands at an address
+    /// and is not among `fetched`.
+    pub(super) fn prepare(&self, target: &Target, fetched: &[Fetched]) -> Result<Prepared, Refusal> {
         let (dialect, model) = (target.dialect(), target.model());
         let (body, base64) = match (self.surface, dialect) {
             (Surface::Chat | Surface::Responses | Surface::Generate | Surface::GenerateStream(_), _)
@@ -188,7 +189,7 @@ impl Question {
                     stream: self.stream,
                     count_usage: self.counts_usage(target),
                     flavor: target.flavor(),
-                    fetched: &[],
+                    fetched,
                 };
                 (wire::request(self.front(), dialect, &self.body, &asked)?, false)
             }

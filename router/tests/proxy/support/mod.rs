@@ -134,6 +134,7 @@ impl Plan {
             deadline_max: Duration::from_secs(3600),
             body_max: self.body_max,
             early_stream: self.early_stream,
+            images: None,
         };
         Live::new(Arc::new(settings), targets, secrets, tokens.collect(), rules)
     }
