@@ -8,9 +8,9 @@
 //!           driver ── router ── event log
 //! ```
 //!
-//! Every handler runs in its connection's task and speaks with the one [`driver`] task: one hop there, one note back.
+//! Every handler runs in its connection's task and speaks with the one `driver` task: one hop there, one note back.
 //! The driver owns the router and lets no decision leave before it is on record. What is decided is
-//! carried out by the [`exchange`]; once the router commits a client to an attempt, [`relay`] streams it.
+//! carried out by the `exchange`; once the router commits a client to an attempt, `relay` streams it.
 
 mod admin;
 mod attempt;

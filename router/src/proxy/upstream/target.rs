@@ -216,6 +216,6 @@ mod tests {
         assert!(matches!(make("ftp://api.example.com", "s"), Err(TargetError::Address(_))));
         let error = make("https://api.example.com", "hush\nhush").expect_err("not a header");
         assert_eq!(error, TargetError::Secret("k-01".into()));
-        assert!(!error.to_string().contains("hush"));
+        assert!(!error.to_string().contains("hush"), "{error}");
     }
 }
