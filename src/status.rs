@@ -105,7 +105,10 @@ fn ask<T>(admin: &Admin, question: impl AsyncFnOnce(&AdminClient) -> Result<T, A
 fn text(status: &Status) -> String {
     let mut out = String::new();
     // Writing into a string cannot fail.
-    let line = &mut |line: String| drop(writeln!(out, "{line}"));
+    let line = &mut |line: String| {
+        // Writing into a string cannot fail.
+        let _done = writeln!(out, "{line}");
+    };
     line(format!(
         "{}: {} requests open, {} waiting, {} attempts in flight",
         status.now, status.requests, status.waiting, status.attempts

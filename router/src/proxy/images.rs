@@ -54,7 +54,8 @@ impl Images {
             .with_root_certificates(RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()))
             .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1();
-        let client = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0);
+        let mut client = Client::builder(TokioExecutor::new());
+        client.pool_max_idle_per_host(0);
         Ok(Self(client.build(connector.wrap_connector(http))))
     }
 
