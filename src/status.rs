@@ -106,7 +106,6 @@ fn text(status: &Status) -> String {
     let mut out = String::new();
     // Writing into a string cannot fail.
     let line = &mut |line: String| {
-        // Writing into a string cannot fail.
         let _done = writeln!(out, "{line}");
     };
     line(format!(
