@@ -179,12 +179,7 @@ pub(super) async fn attempt<R>(
 }
 
 /// The call in the target's words, with the images that it names if its dialect wants them.
-async fn prepare<R>(
-    door: &Door<R>,
-    target: &Target,
-    question: &Question,
-    rules: &Rules,
-) -> Result<Prepared, Refusal> {
+async fn prepare<R>(door: &Door<R>, target: &Target, question: &Question, rules: &Rules) -> Result<Prepared, Refusal> {
     match question.prepare(target, &[]) {
         Err(Refusal::NeedsFetching(addresses)) => {
             let fetched = door.images.fetch(&addresses, rules.images).await?;

@@ -79,7 +79,8 @@ impl Images {
     async fn fetch_one(&self, address: &str, size_max: usize) -> Result<Fetched, Refusal> {
         let uri: Uri = address.parse().map_err(|_not_one| refuse(address, "is not an address"))?;
         check_literal(&uri).map_err(|problem| refuse(address, problem))?;
-        let request = Request::get(uri).body(Full::default()).map_err(|_invalid| refuse(address, "is not an address"))?;
+        let request =
+            Request::get(uri).body(Full::default()).map_err(|_invalid| refuse(address, "is not an address"))?;
         let answer = self.0.request(request).await.map_err(|_unreachable| refuse(address, "cannot be fetched"))?;
         let (head, body) = answer.into_parts();
         if !head.status.is_success() {

@@ -10,7 +10,8 @@ use serde_json::Value;
 use super::upstream::{Target, Verb};
 use crate::core::{Endpoint, Timestamp, TokenEstimate, TurnId, Usage, mix};
 use crate::wire::{
-    self, Asked, ClientError, Dialect, Failure, Fetched, Framing, Front, Identity, Malformed, Peek, Refusal, Stream, embeddings,
+    self, Asked, ClientError, Dialect, Failure, Fetched, Framing, Front, Identity, Malformed, Peek, Refusal, Stream,
+    embeddings,
 };
 
 /// Which API a client calls.
