@@ -345,7 +345,7 @@ pub struct AbovePrices {
 pub struct TimeoutsWord {
     /// Until the connection stands; 5s unless set.
     pub connect: Option<At<Period>>,
-    /// From dispatch to the first byte; 120s unless set.
+    /// From dispatch to the first byte; as long as the request's deadline allows unless set.
     pub first_byte: Option<At<Period>>,
     /// Between two chunks of a stream; 60s unless set.
     pub idle: Option<At<Period>>,

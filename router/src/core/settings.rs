@@ -152,7 +152,8 @@ pub struct TokenPrice {
 pub struct Timeouts {
     /// Until the connection stands.
     pub connect: Duration,
-    /// From dispatch to the first byte of the answer.
+    /// From dispatch to the first byte of the answer. No timeout outlives the request's deadline, so one that is as long
+    /// as `total` leaves it to the deadline.
     pub first_byte: Duration,
     /// Between two chunks of a stream.
     pub idle: Duration,
@@ -240,13 +241,10 @@ impl Settings {
 }
 
 impl Default for Timeouts {
-    /// Gemini answers after 2 to 21 s at small prompts, and its headers arrive only with the first event.
+    /// How long a good answer may take depends on the question, so the deadline alone decides how long its first byte
+    /// is waited for: a fixed limit below it would cut long answers short and pay for them again.
     fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(5),
-            first_byte: Duration::from_secs(120),
-            idle: Duration::from_secs(60),
-            total: Duration::from_secs(600),
-        }
+        let total = Duration::from_secs(600);
+        Self { connect: Duration::from_secs(5), first_byte: total, idle: Duration::from_secs(60), total }
     }
 }

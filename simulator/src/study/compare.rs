@@ -13,7 +13,7 @@ use super::replication::{Latencies, combined, merge, per_seed};
 use super::summary::{PerSeed, Run, Summary};
 use super::trace::{PolicyTrace, Trace};
 use crate::baselines::litellm::LiteLlm;
-use crate::engine::{Ended, Event, Faults, Heap, Tally, Witness, run as drive};
+use crate::engine::{Ended, Event, Faults, Heap, Queue, Tally, Witness, run as drive};
 use crate::world::World;
 
 /// Why a study has no result.
@@ -106,15 +106,24 @@ pub fn replicate(
 
 /// One run of one policy.
 pub fn simulate<W: Witness>(case: &Case, policy: &Policy, seed: u64, witness: &mut W) -> (Tally, World) {
+    simulate_on::<Heap<Event>, W>(case, policy, seed, witness)
+}
+
+/// One run of one policy on a queue of the caller's choice, which changes how fast it runs and nothing else.
+pub fn simulate_on<Q: Queue<Event>, W: Witness>(
+    case: &Case,
+    policy: &Policy,
+    seed: u64,
+    witness: &mut W,
+) -> (Tally, World) {
     match policy {
         Policy::Stormproof(settings) => {
-            let Ended { tally, world, .. } =
-                drive::<_, Heap<Event>, W>(&case.day, settings, Router::new(), seed, witness);
+            let Ended { tally, world, .. } = drive::<_, Q, W>(&case.day, settings, Router::new(), seed, witness);
             (tally, world)
         }
         Policy::LiteLlm { settings, options } => {
             let router = LiteLlm::new(options.as_ref().clone());
-            let Ended { tally, world, .. } = drive::<_, Heap<Event>, W>(&case.day, settings, router, seed, witness);
+            let Ended { tally, world, .. } = drive::<_, Q, W>(&case.day, settings, router, seed, witness);
             (tally, world)
         }
     }

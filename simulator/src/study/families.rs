@@ -185,8 +185,7 @@ impl Family {
             budget: None,
             input_max: None,
             output_max: None,
-            // No answer within the deadline is cut short.
-            timeouts: Timeouts { first_byte: DEADLINE, ..Timeouts::default() },
+            timeouts: Timeouts::default(),
         };
         let model = |name: &str, tiers: &[u16]| Model {
             name: name.to_owned(),

@@ -13,6 +13,6 @@ mod sweep;
 pub mod trace;
 
 pub use case::{Case, Contender, Policy};
-pub use compare::{StudyError, compare, replicate, simulate};
+pub use compare::{StudyError, compare, replicate, simulate, simulate_on};
 pub use stats::{interval95, mean, share_interval95};
 pub use sweep::{AxisError, Question, SweepError, paired_difference, parse_axis, sweep};
