@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use stormproof_router::log::{ReadError, WriteError};
+
 /// Why the program does not exit with 0.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -42,6 +44,30 @@ impl Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe { Self::BrokenPipe } else { Self::Running(error.into()) }
+    }
+}
+
+/// A log that is not there, is none, or is damaged is bad input.
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io { .. } => Self::Running(error.into()),
+            ReadError::Missing { .. }
+            | ReadError::Empty { .. }
+            | ReadError::Damaged(_)
+            | ReadError::NewerFormat { .. }
+            | ReadError::Senseless { .. } => Self::Input(format!("error: {error}")),
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::NotEmpty { .. } | WriteError::Owned { .. } => Self::Input(format!("error: {error}")),
+            WriteError::Unreadable { source, .. } => source.into(),
+            WriteError::Storage { .. } | WriteError::Inexpressible(_) => Self::Running(error.into()),
+        }
     }
 }
 

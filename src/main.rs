@@ -5,7 +5,9 @@ mod clock;
 mod demo;
 mod failure;
 mod import;
+mod log;
 mod outcome;
+mod replay;
 mod serve;
 mod simulate;
 mod status;
@@ -33,6 +35,8 @@ enum Command {
     Sweep(sweep::Args),
     Check(check::Args),
     Import(import::Args),
+    Replay(replay::Args),
+    Log(log::Args),
     Serve(serve::Args),
     Status(status::Args),
     Order(status::OrderArgs),
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Replay(args) => replay::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Order(args) => status::order(&args),

@@ -67,6 +67,13 @@ pub(crate) fn progress(runs: u64) -> ProgressBar {
     ProgressBar::new(runs).with_style(style)
 }
 
+/// A bar over so many bytes on standard error, where that is a terminal.
+pub(crate) fn progress_bytes(bytes: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {eta} left")
+        .unwrap_or_else(|_wrong_template| ProgressStyle::default_bar());
+    ProgressBar::new(bytes).with_style(style)
+}
+
 /// Prints `text` and a line's end to standard output.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();

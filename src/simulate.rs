@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args as ClapArgs;
 use stormproof_simulator::scenario::{self, Document, Scenario};
 use stormproof_simulator::study::compare;
+use stormproof_simulator::study::record::record_all;
 use stormproof_simulator::study::summary::Summary;
 
 use crate::failure::Failure;
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     /// Also write what must pass as a JUnit file
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Also put every run on record: one event log for each router and seed, in folders of this directory
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 /// Which scenario, and how much of it.
@@ -40,6 +44,9 @@ pub(crate) struct Which {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let scenario = args.which.scenario()?;
+    if let Some(directory) = &args.record {
+        record(&scenario, directory)?;
+    }
     let summary = study(&scenario)?;
     deliver(&summary, &args.to, args.junit.as_deref())
 }
@@ -50,6 +57,15 @@ pub(crate) fn study(scenario: &Scenario) -> Result<Summary, Failure> {
     let summary = compare(&scenario.case, &scenario.contenders, scenario.seeds, &|| bar.inc(1)).map_err(running)?;
     bar.finish_and_clear();
     Ok(scenario.judge(summary))
+}
+
+/// Puts the comparison's runs on record, with a progress bar.
+fn record(scenario: &Scenario, directory: &Path) -> Result<(), Failure> {
+    let Scenario { case, contenders, seeds, .. } = scenario;
+    let bar = progress(u64::from(*seeds) * contenders.len() as u64);
+    record_all(case, contenders, *seeds, directory, &|| bar.inc(1))?;
+    bar.finish_and_clear();
+    Ok(())
 }
 
 impl Which {

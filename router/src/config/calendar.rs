@@ -1,6 +1,9 @@
 //! Days and hours, with the time zones that are compiled in: the machine's own zone files never decide when a quota
 //! day ends.
 
+use std::fmt;
+use std::str::FromStr;
+
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{Timestamp, ToSpan};
@@ -42,9 +45,7 @@ pub fn moment(text: &str) -> Result<(WallTime, Zone), String> {
     }
     let (civil, name) = text.rsplit_once(' ').ok_or_else(wrong)?;
     let civil: DateTime = civil.trim().parse().map_err(|_unreadable| wrong())?;
-    let zone = zone(name).ok_or_else(|| {
-        format!("there is no time zone `{name}`; write a name such as `America/Los_Angeles` or `UTC`")
-    })?;
+    let zone = zone(name).ok_or_else(|| no_zone(name))?;
     let instant = civil.to_zoned(zone.clone()).map_err(|_out_of_range| wrong())?.timestamp();
     Ok((wall(instant).ok_or_else(wrong)?, Zone(zone)))
 }
@@ -54,6 +55,27 @@ pub fn moment(text: &str) -> Result<(WallTime, Zone), String> {
 pub struct Zone(TimeZone);
 
 impl Zone {
+    /// The zone of the machine, for showing times to who sits before it; UTC where it has none.
+    pub fn local() -> Self {
+        Self(TimeZone::try_system().unwrap_or(TimeZone::UTC))
+    }
+
+    /// Coordinated universal time.
+    pub fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    /// For rendering dates.
+    pub fn time_zone(&self) -> TimeZone {
+        self.0.clone()
+    }
+
+    /// The moment at which clocks of this zone show a date and time, written as `2025-04-18 22:10`.
+    pub fn moment(&self, civil: &str) -> Option<WallTime> {
+        let civil: DateTime = civil.trim().parse().ok()?;
+        wall(civil.to_zoned(self.0.clone()).ok()?.timestamp())
+    }
+
     /// The first moment at or after `from` at which clocks of this zone show `time`, written as `22:20` or `22:20:50`.
     pub fn next(&self, from: WallTime, time: &str) -> Option<WallTime> {
         let time: Time = time.trim().parse().ok()?;
@@ -70,6 +92,28 @@ impl Zone {
             .map(|instant| instant.to_zoned(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string())
             .unwrap_or_default()
     }
+}
+
+/// Its name; of a machine's own zone that has none, that it is one.
+impl fmt::Display for Zone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.iana_name().unwrap_or("local time"))
+    }
+}
+
+impl FromStr for Zone {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "local" => Ok(Self::local()),
+            _ => zone(name).map(Self).ok_or_else(|| no_zone(name)),
+        }
+    }
+}
+
+fn no_zone(name: &str) -> String {
+    format!("there is no time zone `{name}`; write a name such as `America/Los_Angeles` or `UTC`")
 }
 
 fn zone(name: &str) -> Option<TimeZone> {

@@ -251,7 +251,10 @@ impl Concern {
             upstreams: BTreeSet::new(),
         };
         for deployment in usable {
-            let upstream = settings.tiers[deployment.tier.index()].upstream;
+            // Recorded settings may be of any build, so nothing is taken for granted about them.
+            let Some(upstream) = settings.tiers.get(deployment.tier.index()).map(|tier| tier.upstream) else {
+                continue;
+            };
             concern.keys.insert(deployment.key);
             concern.projects.insert((settings.project_of(*deployment), upstream));
             concern.upstreams.insert(upstream);

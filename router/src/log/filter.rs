@@ -7,8 +7,9 @@ use thiserror::Error;
 
 use super::event::{Event, What};
 use super::names::Names;
+use super::reader::Place;
 use super::subject::Subject;
-use crate::core::{Input, Output, RequestId, Settings, Timestamp, TurnId};
+use crate::core::{Input, Output, RequestId, Settings, TurnId};
 
 /// Declares [`Kind`] with the name of each.
 macro_rules! kinds {
@@ -117,10 +118,10 @@ impl Event {
 /// Which events to show: those that match everything that is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Not before this.
-    pub from: Option<Timestamp>,
+    /// Not before this; [`Place::End`] is the last checkpoint, where the reading is to begin.
+    pub from: Option<Place>,
     /// Before this.
-    pub until: Option<Timestamp>,
+    pub until: Option<Place>,
     /// About this request.
     pub request: Option<RequestId>,
     /// About this turn.
@@ -139,8 +140,8 @@ impl Filter {
         let names = Names(settings);
         let key = || subject.deployment.and_then(|id| names.deployment(id)).map(|(key, _)| names.key(key));
         let model = || subject.model.map(|model| names.model(model));
-        self.from.is_none_or(|from| event.at >= from)
-            && self.until.is_none_or(|until| event.at < until)
+        self.from.is_none_or(|from| from.is_reached(event))
+            && !self.is_over(event)
             && self.request.is_none_or(|request| subject.request == Some(request))
             && self.turn.is_none_or(|turn| subject.turn == Some(turn))
             && (self.kinds.is_empty() || self.kinds.contains(&event.kind()))
@@ -148,8 +149,11 @@ impl Filter {
             && self.model.as_ref().is_none_or(|wanted| model().as_ref() == Some(wanted))
     }
 
-    /// Whether no later event can be shown.
-    pub fn is_over(&self, at: Timestamp) -> bool {
-        self.until.is_some_and(|until| at >= until)
+    /// Whether neither this event nor a later one can be shown.
+    pub fn is_over(&self, event: &Event) -> bool {
+        match self.until {
+            None | Some(Place::End) => false,
+            Some(until) => until.is_reached(event),
+        }
     }
 }

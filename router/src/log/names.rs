@@ -4,8 +4,8 @@ use jiff::Timestamp as Instant;
 use jiff::tz::TimeZone;
 
 use crate::core::{
-    Cause, ClientId, DeploymentId, KeyId, ModelId, Outcome, ProjectId, ProviderId, Scope, Settings, Spill, TierId,
-    Timestamp, UpstreamId, WallTime,
+    Cause, ClientId, DeploymentId, Duration, KeyId, ModelId, Outcome, ProjectId, ProviderId, Scope, Settings, Spill,
+    TierId, Timestamp, UpstreamId, WallTime,
 };
 
 /// Names under one set of settings. An id that these settings do not know is shown by its number.
@@ -190,6 +190,18 @@ pub(super) fn percent(ppm: u32) -> String {
     if tenths.is_multiple_of(10) { format!("{} %", tenths / 10) } else { format!("{}.{} %", tenths / 10, tenths % 10) }
 }
 
+/// `350 ms`, `1.2 s`, `180 s`, `33 min 20 s`.
+pub(super) fn length(duration: Duration) -> String {
+    let millis = duration.as_millis();
+    match millis {
+        0..1_000 => format!("{millis} ms"),
+        1_000..100_000 if millis % 1_000 >= 50 && millis % 1_000 < 950 => format!("{:.1} s", duration.as_secs_f64()),
+        1_000..600_000 => format!("{} s", (millis + 500) / 1_000),
+        600_000..86_400_000 => format!("{} min {} s", millis / 60_000, millis / 1_000 % 60),
+        86_400_000.. => format!("{:.1} days", duration.as_secs_f64() / 86_400.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,6 +220,21 @@ mod tests {
     fn shares_are_percentages() {
         for (ppm, text) in [(0, "0 %"), (620_000, "62 %"), (15_400, "1.5 %"), (1_000_000, "100 %")] {
             assert_eq!(percent(ppm), text);
+        }
+    }
+
+    #[test]
+    fn lengths_are_said_as_people_say_them() {
+        for (millis, text) in [
+            (350, "350 ms"),
+            (1_200, "1.2 s"),
+            (2_000, "2 s"),
+            (1_970, "2 s"),
+            (180_400, "180 s"),
+            (2_000_000, "33 min 20 s"),
+            (129_600_000, "1.5 days"),
+        ] {
+            assert_eq!(length(Duration::from_millis(millis)), text);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Reading a log: event by event across its segments, from the start or from a checkpoint, while it grows.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use super::frame::{self, Frame, LENGTH_MAX, Parsed};
 use super::record::Record;
 use super::segment::{self, Head, Header, SegmentFile};
 use super::source::Source;
-use crate::core::{Input, Settings, Timestamp};
+use crate::core::{Duration, Input, Settings, Timestamp};
 
 /// A log that cannot be read on.
 #[derive(Debug, Error)]
@@ -25,11 +26,19 @@ pub enum ReadError {
         /// What it said.
         source: io::Error,
     },
+    /// There is nothing of that name.
+    #[error("there is no {path}; name the folder of a log, or one of its segments")]
+    Missing {
+        /// Where.
+        path: PathBuf,
+    },
     /// There is nothing to read.
-    #[error("{path} holds no log: expected segments such as 00000001.log")]
+    #[error("{path} holds no log: expected segments such as 00000001.log{}", hint(.logs))]
     Empty {
         /// Where.
         path: PathBuf,
+        /// Folders in it that do hold one, by name.
+        logs: Vec<String>,
     },
     /// Something was changed or lost after it had been written.
     #[error(transparent)]
@@ -60,7 +69,10 @@ pub enum ReadError {
 
 /// Something was changed or lost after it had been written. Never skipped silently.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{segment} is damaged at offset {offset}: {what}; everything before it can be read")]
+#[error(
+    "{segment} is damaged at offset {offset}: {what}; everything before it can be read: restore the file from a copy, or \
+     move it and the segments after it elsewhere"
+)]
 pub struct Damage {
     /// Name of the file.
     pub segment: String,
@@ -91,6 +103,30 @@ pub enum Place {
     /// The last one at or before this time.
     Time(Timestamp),
 }
+
+impl Place {
+    /// Whether an event is there or after it.
+    pub fn is_reached(self, event: &Event) -> bool {
+        match self {
+            Self::End => true,
+            Self::Sequence(sequence) => event.sequence >= sequence,
+            Self::Time(at) => event.at >= at,
+        }
+    }
+
+    /// A place so much earlier that what is in flight here was seen to begin.
+    pub fn with_lead(self) -> Self {
+        match self {
+            Self::End => Self::End,
+            // How long that is in events, nobody knows.
+            Self::Sequence(_) => Self::Sequence(0),
+            Self::Time(at) => Self::Time(at - LEAD),
+        }
+    }
+}
+
+/// Longer than any request lives that is not forgotten.
+const LEAD: Duration = Duration::from_secs(3_600);
 
 /// Reads events in order.
 pub struct Reader {
@@ -140,7 +176,7 @@ impl Reader {
                 return Ok(*reader);
             }
         }
-        Err(ReadError::Empty { path: log.to_path_buf() })
+        Err(ReadError::Empty { path: log.to_path_buf(), logs: logs_in(log) })
     }
 
     /// At the checkpoint nearest before a place, or at the first event where there is none. The first event is then the
@@ -236,12 +272,19 @@ impl Reader {
         (self.file.name(), self.source.offset())
     }
 
-    /// How many segments come after this one.
+    /// How far the reading is: bytes on disk up to here, and in all.
     ///
     /// # Errors
     /// Those of the file system.
-    pub fn segments_after(&self) -> Result<usize, ReadError> {
-        Ok(list(&self.log)?.iter().filter(|segment| segment.index > self.file.index).count())
+    pub fn progress(&mut self) -> Result<(u64, u64), ReadError> {
+        let mut done = self.source.stored().map_err(|error| self.trouble(error))?;
+        let mut all = 0;
+        for segment in list(&self.log)? {
+            let size = segment.size().map_err(|error| trouble(&segment, 0, error))?;
+            all += size;
+            done += if segment.index < self.file.index { size } else { 0 };
+        }
+        Ok((done.min(all), all))
     }
 
     /// At the first frame of a segment. A last segment without an unbroken head and without a frame was being made when
@@ -466,7 +509,28 @@ pub(super) enum Opened {
 }
 
 fn list(log: &Path) -> Result<Vec<SegmentFile>, ReadError> {
+    if !log.exists() {
+        return Err(ReadError::Missing { path: log.to_path_buf() });
+    }
     segment::list(log).map_err(|source| ReadError::Io { path: log.to_path_buf(), source })
+}
+
+/// Names of the folders right below that hold logs: somebody may have meant one of them.
+fn logs_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let holds_log = |path: &Path| path.is_dir() && segment::list(path).is_ok_and(|segments| !segments.is_empty());
+    let found = entries.filter(|entry| holds_log(&entry.path()));
+    let mut names: Vec<String> = found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+fn hint(logs: &[String]) -> String {
+    match logs {
+        [] => String::new(),
+        [one] => format!("; but {one} in it does"),
+        [first, .., last] => format!("; but {} folders in it do, from {first} to {last}", logs.len()),
+    }
 }
 
 /// An error that the operating system did not report comes from the decompressor: the bytes are wrong.

@@ -155,6 +155,15 @@ impl SegmentFile {
         Some(Self { index, path })
     }
 
+    /// Its size on disk, in bytes; 0 when it is gone since it was listed.
+    pub(super) fn size(&self) -> io::Result<u64> {
+        match fs::metadata(&self.path) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether it is compressed.
     pub(super) fn is_compressed(&self) -> bool {
         self.path.extension().is_some_and(|extension| extension == "zst")

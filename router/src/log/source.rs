@@ -38,6 +38,14 @@ impl Source {
         self.offset
     }
 
+    /// Bytes of the file that have been read: of a compressed one, compressed.
+    pub(super) fn stored(&mut self) -> io::Result<u64> {
+        match &mut self.input {
+            Input::Plain(_) => Ok(self.offset),
+            Input::Compressed(decoder) => decoder.get_mut().stream_position(),
+        }
+    }
+
     /// What has been read and not consumed.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.buffer[self.start..]

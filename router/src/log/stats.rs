@@ -1,7 +1,6 @@
 //! A log in numbers.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use super::event::{Event, What};
@@ -53,7 +52,7 @@ impl Stats {
         let trouble = |source| ReadError::Io { path: log.to_path_buf(), source };
         for segment in segment::list(log).map_err(trouble)? {
             stats.segments += 1;
-            stats.bytes += fs::metadata(&segment.path).map_err(trouble)?.len();
+            stats.bytes += segment.size().map_err(trouble)?;
         }
         Ok(stats)
     }

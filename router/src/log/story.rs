@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use jiff::tz::TimeZone;
-
 use super::explain::{Account, Step, Telling};
-use super::names::{Calendar, Names, cause, percent, spill};
+use super::names::{Calendar, Names, cause, length, percent, spill};
+use crate::config::Zone;
 use crate::core::{
-    AttemptId, Cause, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, Note, Outcome, Output,
-    Provenance, Reason, TierCause, TierId, Timestamp, Transport, Verdict, Violation, Why,
+    AttemptId, Cause, DeploymentId, Dispatch, Ending, Facts, Finished, Input, Note, Outcome, Output, Provenance,
+    Reason, TierCause, TierId, Timestamp, Transport, Verdict, Violation, Why,
 };
 
 /// Keys passed over for one reason that are named one by one.
@@ -17,11 +16,11 @@ const NAMED: usize = 3;
 
 impl Account {
     /// The story, with times in this zone.
-    pub fn story(&self, zone: TimeZone) -> String {
+    pub fn story(&self, zone: &Zone) -> String {
         let mut teller = Teller {
             account: self,
             names: Names(&self.settings),
-            calendar: Calendar::new(self.epoch, zone),
+            calendar: Calendar::new(self.epoch, zone.time_zone()),
             attempts: BTreeMap::new(),
             text: String::new(),
         };
@@ -400,37 +399,5 @@ fn given(reason: Reason) -> &'static str {
         Reason::ContextWindow => "the prompt is too long",
         Reason::ContentBlocked => "blocked by a safety rule",
         Reason::Credential => "the credential is of the wrong kind",
-    }
-}
-
-/// `350 ms`, `1.2 s`, `180 s`, `33 min 20 s`.
-fn length(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    match millis {
-        0..1_000 => format!("{millis} ms"),
-        1_000..100_000 if millis % 1_000 >= 50 && millis % 1_000 < 950 => format!("{:.1} s", duration.as_secs_f64()),
-        1_000..600_000 => format!("{} s", (millis + 500) / 1_000),
-        600_000..86_400_000 => format!("{} min {} s", millis / 60_000, millis / 1_000 % 60),
-        86_400_000.. => format!("{:.1} days", duration.as_secs_f64() / 86_400.0),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lengths_are_said_as_people_say_them() {
-        for (millis, text) in [
-            (350, "350 ms"),
-            (1_200, "1.2 s"),
-            (2_000, "2 s"),
-            (1_970, "2 s"),
-            (180_400, "180 s"),
-            (2_000_000, "33 min 20 s"),
-            (129_600_000, "1.5 days"),
-        ] {
-            assert_eq!(length(Duration::from_millis(millis)), text);
-        }
     }
 }

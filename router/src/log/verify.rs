@@ -1,7 +1,9 @@
-//! Verifying a recorded day: the recorded inputs go to a router that begins as the recorded one began, and every decision and every checkpoint must come
-//! out as recorded.
+//! Verifying a recorded day: the recorded inputs go to a router that begins as the recorded one began, and every decision
+//! and every checkpoint must come out as recorded.
+//!
+//! What another policy version decided is read all the same, and reported as not verified.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +17,7 @@ use crate::core::{Output, RestoreError, Route, Timestamp};
 const AROUND: u64 = 10;
 
 /// What was verified.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report {
     /// Events read.
     pub events: u64,
@@ -27,9 +29,11 @@ pub struct Report {
     pub checkpoints: u64,
     /// Events that are known to be missing; verification went on from the checkpoint after them.
     pub missing: u64,
-    /// Events before the first checkpoint of a log whose beginning has been removed: read, but with nothing to verify
-    /// them against.
+    /// Events read with nothing to verify them against: before the first checkpoint of a log whose beginning has been
+    /// removed, and those that another policy version decided.
     pub unverified: u64,
+    /// Those policy versions.
+    pub others: BTreeSet<String>,
     /// Time of the last event.
     pub end: Timestamp,
 }
@@ -160,8 +164,8 @@ impl<R: Route> Verifier<R> {
     }
 
     /// Where the verification is.
-    pub fn reader(&self) -> &Reader {
-        &self.reader
+    pub fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
     }
 
     fn check(&mut self, event: Event) -> Result<(), VerifyError> {
@@ -191,7 +195,7 @@ impl<R: Route> Verifier<R> {
             What::Opened(Opened { router, .. }) => {
                 self.none_left(sequence, at)?;
                 match router {
-                    Beginning::New(snapshot) => self.router = Some(restore(&self.reader, sequence, &snapshot)?),
+                    Beginning::New(snapshot) => self.begin(sequence, &snapshot)?,
                     Beginning::Carried(recorded) => self.check_state(sequence, at, recorded)?,
                 }
             }
@@ -204,12 +208,25 @@ impl<R: Route> Verifier<R> {
             What::Checkpoint(Checkpoint { state_hash, snapshot, .. }) => {
                 self.none_left(sequence, at)?;
                 if self.router.is_none() {
-                    self.router = Some(restore(&self.reader, sequence, &snapshot)?);
+                    self.begin(sequence, &snapshot)?;
                 }
                 self.check_state(sequence, at, state_hash)?;
-                self.report.checkpoints += 1;
+                self.report.checkpoints += u64::from(self.router.is_some());
             }
         }
+        Ok(())
+    }
+
+    /// Begins with a recorded router; with none where another policy version recorded it.
+    fn begin(&mut self, sequence: u64, snapshot: &[u8]) -> Result<(), VerifyError> {
+        self.router = match restore(&self.reader, sequence, snapshot) {
+            Ok(router) => Some(router),
+            Err(VerifyError::OtherPolicy { recorded, .. }) => {
+                self.report.others.insert(recorded);
+                None
+            }
+            Err(error) => return Err(error),
+        };
         Ok(())
     }
 
@@ -240,7 +257,7 @@ impl<R: Route> Verifier<R> {
 /// Verifies a whole log against a router of type `R`, which begins as the recorded one began.
 ///
 /// # Errors
-/// At the first difference, when another policy version decided, and when the log cannot be read.
+/// At the first difference, and when the log cannot be read.
 pub fn verify<R: Route>(log: &Path) -> Result<Report, VerifyError> {
     Verifier::<R>::new(log)?.run()
 }

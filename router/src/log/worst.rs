@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::event::What;
+use super::names::{Calendar, cause, length, outcome};
 use super::reader::{ReadError, Reader};
 use crate::core::{Cause, Duration, Input, Outcome, Output, RequestId, Timestamp, Usd};
 
@@ -29,6 +30,25 @@ pub struct Worst {
 }
 
 impl Worst {
+    /// One line about it: `request 17  05:22:41.500  refused with 503 after 12 ms and no attempt: overloaded`.
+    pub fn line(&self, calendar: &Calendar) -> String {
+        let Self { request, at, took, outcome: what, status, cause: why, attempts, spend } = self;
+        let count = match attempts {
+            0 => "no attempt".to_owned(),
+            1 => "1 attempt".to_owned(),
+            more => format!("{more} attempts"),
+        };
+        let why = why.map(|why| format!(": {}", cause(why))).unwrap_or_default();
+        let paid = if *spend == Usd::ZERO { String::new() } else { format!(", {spend}") };
+        let status = if *status == 0 { String::new() } else { format!(" with {status}") };
+        format!(
+            "request {request}  {}  {}{status} after {} and {count}{paid}{why}",
+            calendar.time(*at),
+            outcome(*what),
+            length(*took),
+        )
+    }
+
     /// Requests that went wrong in the same way.
     fn way(&self) -> (u8, u16, Option<Cause>) {
         // What is worse for the user comes first.

@@ -50,7 +50,7 @@ pub enum WriteError {
         source: ReadError,
     },
     /// A recording needs a folder of its own.
-    #[error("{directory} holds a log already; name another folder, or remove it")]
+    #[error("{directory} is there already; name another folder, or remove it")]
     NotEmpty {
         /// Where.
         directory: PathBuf,

@@ -5,6 +5,7 @@ mod compare;
 pub mod families;
 mod picture;
 pub mod record;
+pub mod recorded;
 mod recovery;
 mod replication;
 mod stats;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rayon::prelude::*;
 use stormproof_router::core::{Input, Note, Observer, Output, Route, Router, Settings, Timestamp};
 use stormproof_router::log::{InFlight, Opening, Options, Recording, WriteError};
 
@@ -64,6 +65,31 @@ impl Witness for Recorder {
 /// Where the log of one run lies, below a folder for all of them: `stormproof-1`, `litellm-1.66-1`.
 pub fn folder(parent: &Path, contender: &str, seed: u64) -> PathBuf {
     parent.join(format!("{contender}-{seed}"))
+}
+
+/// Runs every contender on seeds 1 to `seeds` on record, each in its [`folder`]. The runs are those of
+/// [`compare`](super::compare) again: recording changes no decision. `done` is called after each run, from any thread.
+///
+/// # Errors
+/// When one of the folders holds a log already, before anything is run; when a log cannot be written.
+pub fn record_all(
+    case: &Case,
+    contenders: &[Contender],
+    seeds: u32,
+    parent: &Path,
+    done: &(dyn Fn() + Sync),
+) -> Result<(), WriteError> {
+    let runs = contenders.iter().flat_map(|contender| (1..=u64::from(seeds)).map(move |seed| (contender, seed)));
+    let runs: Vec<(&Contender, u64)> = runs.collect();
+    let taken = runs.iter().map(|(contender, seed)| folder(parent, &contender.name, *seed)).find(|log| log.exists());
+    if let Some(directory) = taken {
+        return Err(WriteError::NotEmpty { directory });
+    }
+    runs.into_par_iter().try_for_each(|(contender, seed)| {
+        record(case, contender, seed, parent)?;
+        done();
+        Ok(())
+    })
 }
 
 /// Runs one contender's day on record, in [`folder`].
