@@ -222,7 +222,13 @@ fn dead_keys_say_why() {
     ];
     for (reason, status) in cases {
         let death = Death { from: at(10), until: at(20), upstream: Some(UpstreamId::new(0)), reason };
-        let mut world = world(|spec| spec.keys[0].deaths = vec![death]);
+        let mut world = world(|spec| {
+            spec.keys[0].deaths = vec![death];
+            if reason == Reason::OutOfFunds {
+                // Google bills afterwards and has no words for it.
+                spec.upstreams[0].wording = Wording::OpenAi;
+            }
+        });
         assert_eq!(plan(&mut world, 9).ending, Ending::Status(200));
         let refused = plan(&mut world, 10);
         assert_eq!((refused.ending, refused.facts.reason), (Ending::Status(status), Some(reason)));

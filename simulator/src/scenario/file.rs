@@ -591,14 +591,20 @@ pub enum WordingWord {
     /// Gemini since late 2025: every violated quota, and a retry delay that is short even for a day quota.
     #[serde(rename = "gemini-late-2025")]
     GeminiLate2025,
+    /// Gemini in 2026: "high demand" instead of "overloaded".
+    #[serde(rename = "gemini-2026")]
+    Gemini2026,
     /// No details at all, as paid Gemini keys see it.
     GeminiBare,
     /// Vertex with dynamic shared quota: no details.
     Vertex,
     /// OpenAI-compatible, with a `Retry-After` header.
     Openai,
-    /// Mistral's: no details.
+    /// Mistral's of April 2025: one sentence, no details.
     Mistral,
+    /// Mistral's since mid 2025: with a type and a code.
+    #[serde(rename = "mistral-late-2025")]
+    MistralLate2025,
 }
 
 const fn yes() -> bool {
@@ -644,10 +650,12 @@ impl From<WordingWord> for Wording {
             WordingWord::GeminiSpring2025 => Self::GeminiSpring2025,
             WordingWord::GeminiSummer2025 => Self::GeminiSummer2025,
             WordingWord::GeminiLate2025 => Self::GeminiLate2025,
+            WordingWord::Gemini2026 => Self::Gemini2026,
             WordingWord::GeminiBare => Self::GeminiBare,
             WordingWord::Vertex => Self::Vertex,
             WordingWord::Openai => Self::OpenAi,
             WordingWord::Mistral => Self::Mistral,
+            WordingWord::MistralLate2025 => Self::MistralLate2025,
         }
     }
 }

@@ -95,6 +95,11 @@ pub enum Change {
         /// Which.
         key: KeyId,
     },
+    /// A reply is fixed beforehand; it comes before all that were.
+    Reply {
+        /// Which calls, and what they get.
+        scripted: Scripted,
+    },
 }
 
 impl World {
@@ -128,7 +133,14 @@ impl World {
 
     /// Makes a call at `now`, which never goes back, and says what will come of it.
     pub fn call(&mut self, now: Timestamp, call: &Call) -> (Ticket, Plan) {
-        let plan = self.plan(now, call);
+        let plan = match self.scripted(now, call) {
+            Some(plan) => plan,
+            None => {
+                let mut plan = self.plan(now, call);
+                plan.facts = self.spec.upstreams[call.upstream.index()].wording.tells(plan.ending, plan.facts);
+                plan
+            }
+        };
         let usage = Usage { input: call.input, output: call.output, ..Usage::default() };
         (Ticket { first_byte: plan.first_byte, end: plan.end, usage }, plan)
     }
@@ -158,6 +170,10 @@ impl World {
                 self.mortal = true;
             }
             Change::Revival { key } => self.spec.keys[key.index()].deaths.clear(),
+            Change::Reply { ref scripted } => {
+                self.spec.script.insert(0, scripted.clone());
+                self.script_left.insert(0, scripted.times.unwrap_or(u32::MAX));
+            }
         }
     }
 
@@ -183,9 +199,6 @@ impl World {
     }
 
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
-        if let Some(plan) = self.scripted(now, call) {
-            return plan;
-        }
         let upstream = &self.spec.upstreams[call.upstream.index()];
         let bits = call.luck.attempt;
         if self.mortal

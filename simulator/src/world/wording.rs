@@ -1,7 +1,8 @@
 //! How providers word their refusals, by dialect and year: which facts a body carries. The mock renders the same
 //! wordings as bodies, and what it renders must parse to these facts.
 
-use stormproof_router::core::{Duration, Facts, Reason, Violation, Violations, unit};
+use stormproof_router::core::{Duration, Ending, Facts, Reason, Violation, Violations, unit};
+use stormproof_router::wire::render::{self, Surface, Voice};
 
 use crate::draws::split;
 
@@ -15,14 +16,18 @@ pub enum Wording {
     /// Gemini since late 2025: the same facts in a longer message, every violated quota named.
     #[default]
     GeminiLate2025,
+    /// Gemini in 2026: "high demand" instead of "overloaded"; otherwise as before.
+    Gemini2026,
     /// "Resource has been exhausted (e.g. check quota).", as paid keys see it: no details at all.
     GeminiBare,
     /// Vertex with dynamic shared quota: no details.
     Vertex,
     /// OpenAI-compatible with a `Retry-After` header in whole seconds.
     OpenAi,
-    /// Mistral's flat errors: no details.
+    /// Mistral's flat errors of April 2025: one sentence, no details.
     Mistral,
+    /// Mistral's errors since mid 2025: still flat, but with a type and a code.
+    MistralLate2025,
 }
 
 /// Which of a project's quotas a call would have exceeded, with their limits.
@@ -46,6 +51,32 @@ impl Exceeded {
 }
 
 impl Wording {
+    /// Whose error bodies these are, of which year.
+    pub fn voice(self) -> Voice {
+        let (surface, wording) = match self {
+            Self::GeminiSpring2025 => (Surface::Gemini, render::Wording::April2025),
+            Self::GeminiSummer2025 => (Surface::Gemini, render::Wording::Mid2025),
+            Self::GeminiLate2025 | Self::GeminiBare => (Surface::Gemini, render::Wording::Late2025),
+            Self::Gemini2026 => (Surface::Gemini, render::Wording::Year2026),
+            Self::Vertex => (Surface::Vertex, render::Wording::Late2025),
+            Self::OpenAi => (Surface::OpenAi, render::Wording::Year2026),
+            Self::Mistral => (Surface::Mistral, render::Wording::April2025),
+            Self::MistralLate2025 => (Surface::Mistral, render::Wording::Late2025),
+        };
+        Voice { surface, wording }
+    }
+
+    /// What is left of a failure's facts once they have been put into a body: the simulation knows no more than the
+    /// wire carries. A scripted reply says what its author wrote; the mock can only send what the provider could say.
+    pub(super) fn tells(self, ending: Ending, facts: Facts) -> Facts {
+        match ending {
+            _ if facts == Facts::default() => facts,
+            Ending::Status(status) if status < 400 => facts,
+            Ending::Status(status) => self.voice().tells(status, &facts),
+            Ending::Transport(_) => self.voice().tells(200, &facts),
+        }
+    }
+
     /// What a 429 says. `minute_left` is the true time until the minute windows have room; the seconds that Gemini
     /// gives for a *day* quota are short and mean nothing: they are drawn from `bits`.
     pub fn limited(self, exceeded: Exceeded, minute_left: Duration, bits: u64) -> Facts {
@@ -64,12 +95,12 @@ impl Wording {
                     ..Facts::default()
                 }
             }
-            Self::GeminiLate2025 => Facts {
+            Self::GeminiLate2025 | Self::Gemini2026 => Facts {
                 violations: violations(exceeded, true),
                 retry_after: hint(exceeded, minute_left, bits),
                 ..Facts::default()
             },
-            Self::GeminiBare | Self::Vertex | Self::Mistral => Facts::default(),
+            Self::GeminiBare | Self::Vertex | Self::Mistral | Self::MistralLate2025 => Facts::default(),
             Self::OpenAi => {
                 Facts { retry_after: Some(Duration::from_secs(minute_left.as_secs_ceil().max(1))), ..Facts::default() }
             }
@@ -81,10 +112,11 @@ impl Wording {
         let facts = Facts { reason: Some(reason), ..Facts::default() };
         match reason {
             Reason::KeyInvalid => match self {
-                Self::OpenAi | Self::Mistral => (401, facts),
+                Self::OpenAi | Self::Mistral | Self::MistralLate2025 => (401, facts),
                 Self::GeminiSpring2025
                 | Self::GeminiSummer2025
                 | Self::GeminiLate2025
+                | Self::Gemini2026
                 | Self::GeminiBare
                 | Self::Vertex => (400, facts),
             },

@@ -52,8 +52,11 @@ fn reason_told(voice: Voice, status: u16, facts: &Facts) -> Option<Reason> {
         Reason::KeyInvalid => status == 400,
         Reason::KeySuspended | Reason::KeyLeaked | Reason::ServiceDisabled => true,
         Reason::NoFreeTier => api_key,
-        Reason::ClosedToNewUsers => voice.wording == Wording::Year2026,
-        Reason::ModelNotFound | Reason::AddressThrottled | Reason::ContextWindow | Reason::Credential => true,
+        Reason::ClosedToNewUsers
+        | Reason::ModelNotFound
+        | Reason::AddressThrottled
+        | Reason::ContextWindow
+        | Reason::Credential => true,
         Reason::LocationUnsupported => status == 400,
         // A blocked prompt is a 200 without candidates, and money is billed afterwards.
         Reason::ContentBlocked | Reason::OutOfFunds => false,
