@@ -5,6 +5,8 @@ pub mod clients;
 pub mod draws;
 pub mod engine;
 pub mod import;
+#[cfg(feature = "mock")]
+pub mod mock;
 pub mod scenario;
 pub mod study;
 pub mod world;

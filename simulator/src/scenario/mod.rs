@@ -21,3 +21,5 @@ pub use builtin::{BUILT_IN, built_in};
 pub use document::{Document, Embedded, Files, Folder, Scenario, load, parse, schema};
 pub use pass::Expression;
 pub use sweep::Plan;
+#[cfg(feature = "mock")]
+pub(crate) use world::{resolve_faults, resolve_latency};

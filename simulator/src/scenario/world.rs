@@ -186,7 +186,7 @@ fn usual_wording(dialect: Option<Dialect>, scene: &Scene<'_>) -> Wording {
     }
 }
 
-fn resolve_latency(written: &At<Latency>, report: &mut Report) -> world::Latency {
+pub(crate) fn resolve_latency(written: &At<Latency>, report: &mut Report) -> world::Latency {
     match &written.value {
         Latency::Time(time) => world::Latency { shape: time.shape(), tokens_per_s: None, per: world::Per::Attempt },
         Latency::Detailed(detailed) => {
@@ -203,7 +203,7 @@ fn resolve_latency(written: &At<Latency>, report: &mut Report) -> world::Latency
     }
 }
 
-fn resolve_faults(written: &At<file::Faults>, report: &mut Report) -> world::Faults {
+pub(crate) fn resolve_faults(written: &At<file::Faults>, report: &mut Report) -> world::Faults {
     let share = |share: Option<Share>| share.map_or(0.0, |share| share.0);
     let faults = &written.value;
     let resolved = world::Faults {
