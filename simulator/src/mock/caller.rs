@@ -91,10 +91,12 @@ impl<'a> Directory<'a> {
         found.map(|(id, _)| id).ok_or(Refused::Reason { status: 404, reason: Reason::ModelNotFound })
     }
 
-    /// The words of an API for this model; without one, for any of the API's.
-    pub(super) fn voice(&self, api: Api, upstream: Option<UpstreamId>) -> Voice {
+    /// The words of an API for this model; without one, for any of the key's provider; without that, for any of the
+    /// API's.
+    pub(super) fn voice(&self, api: Api, upstream: Option<UpstreamId>, key: Option<KeyId>) -> Voice {
         let any = || self.spec.upstreams.iter().map(|upstream| upstream.wording).find(|wording| has(api, *wording));
-        let wording = upstream.map(|upstream| self.wording(upstream)).or_else(any);
+        let of_key = || self.upstreams(self.provider(key?)).map(|(id, _)| self.wording(id)).next();
+        let wording = upstream.map(|upstream| self.wording(upstream)).or_else(of_key).or_else(any);
         let own = wording.unwrap_or(Wording::Gemini2026).voice();
         let surface = match api {
             Api::Gemini => Surface::Gemini,

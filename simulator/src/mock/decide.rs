@@ -128,10 +128,7 @@ impl Providers {
         let accepted = match address.verb {
             Verb::Generate | Verb::Stream(_) => {
                 let upstream = find(named)?;
-                let framing = match address.verb {
-                    Verb::Stream(framing) => Some(framing),
-                    _ => None,
-                };
+                let framing = if let Verb::Stream(framing) = address.verb { Some(framing) } else { None };
                 let ask = gemini::generate(body, named)?;
                 let make = |said| Content::Gemini { said, house, framing };
                 self.generate(upstream, named, &ask, framing.is_some(), make)?
@@ -229,7 +226,7 @@ impl Providers {
         let directory = self.directory();
         let name = &self.settings.keys[key.index()].name;
         let secret = keys::secret(name);
-        let voice = directory.voice(address.api, Some(upstream));
+        let voice = directory.voice(address.api, Some(upstream), Some(key));
         let speaker = Speaker { voice, about: directory.about(Some(upstream), &model, &secret) };
         let order = Order { content, label: self.label(&model, at, voice.wording) };
         let pieces = output.div_ceil(chunk_tokens).max(1) as usize;
@@ -249,7 +246,7 @@ impl Providers {
         let at = self.sky.clock.now();
         let directory = self.directory();
         let model = known.model.as_deref().unwrap_or_default();
-        let voice = directory.voice(address.api, known.upstream);
+        let voice = directory.voice(address.api, known.upstream, known.key);
         let about = directory.about(known.upstream, model, "");
         let script = match refused {
             Refused::Reason { status, reason } => {
@@ -299,7 +296,7 @@ impl Providers {
     }
 
     fn style(&self, api: Api, upstream: UpstreamId) -> Style {
-        match self.directory().voice(api, Some(upstream)).surface {
+        match self.directory().voice(api, Some(upstream), None).surface {
             Surface::GeminiCompat => Style::Compat,
             Surface::Mistral => Style::Mistral,
             Surface::Gemini | Surface::Vertex | Surface::CodeAssist | Surface::OpenAi => Style::OpenAi,

@@ -164,10 +164,7 @@ fn calls(ask: &Ask) -> Option<Vec<Call>> {
     let called = if named.is_empty() { allowed.into_iter().take(1).collect() } else { named };
     let topic = excerpt(&ask.said);
     let call = |tool: &super::ask::Tool| {
-        let arguments = match &tool.schema {
-            schema @ Value::Object(_) => sample(schema, &topic),
-            _ => json!({}),
-        };
+        let arguments = if tool.schema.is_object() { sample(&tool.schema, &topic) } else { json!({}) };
         Call { name: tool.name.clone(), arguments }
     };
     Some(called.into_iter().map(call).collect::<Vec<_>>()).filter(|calls| !calls.is_empty())

@@ -148,7 +148,7 @@ fn kind(schema: &Value) -> Option<&str> {
             let first = kinds.next()?;
             if first == "null" { kinds.next().or(Some(first)) } else { Some(first) }
         }
-        _ => None,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
     }
 }
 

@@ -120,10 +120,8 @@ fn clean_end(order: &Order, empty: bool) -> Vec<u8> {
 
 fn error_event(plan: &Plan, order: &Order, speaker: Speaker<'_>, manner: ErrorManner, pieces: usize) -> Script {
     // Inside a stream the compatibility endpoint has no array around its errors.
-    let surface = match speaker.voice.surface {
-        Surface::GeminiCompat => Surface::Gemini,
-        other => other,
-    };
+    let own = speaker.voice.surface;
+    let surface = if own == Surface::GeminiCompat { Surface::Gemini } else { own };
     let answer = Voice { surface, ..speaker.voice }.render(200, &plan.facts, speaker.about);
     if !order.is_stream() {
         return whole(order, answer.body.into_bytes(), plan.end, Close::Whole);

@@ -35,7 +35,7 @@ async fn the_weather_changes_and_is_seen() {
     change(r#"{"deaths": [{"key": "gemini-01", "reason": "key-leaked"}]}"#).json(control, 200).await;
     generate().json(mock.address(), 403).await;
     change("revivals: [gemini-01]").json(control, 200).await;
-    change("limits: {gemini-2.5-pro: {rpd: 4}}").json(control, 200).await;
+    change("limits: {gemini-2.5-pro: {rpd: 1}}").json(control, 200).await;
     generate().json(mock.address(), 200).await;
     generate().json(mock.address(), 429).await;
     change("script: [{key: gemini-01, times: 1, after: 0s, answer: 500}]").json(control, 200).await;

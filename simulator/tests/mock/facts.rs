@@ -218,8 +218,8 @@ async fn every_wording_of_every_refusal_is_read_back_as_it_was_planned() {
                 world.projects.iter_mut().for_each(|project| project.quotas = vec![quota; pool::MODELS.len()]);
             });
             let mock = pool::standing(&case, Manners::default()).await;
-            for way in WAYS.into_iter().filter(|way| way.provider == provider) {
-                assert_agrees(&mock, &case, way, 7).await;
+            for (turn, way) in (7..).zip(WAYS.into_iter().filter(|way| way.provider == provider)) {
+                assert_agrees(&mock, &case, way, turn).await;
             }
         }
         for reason in REASONS {
@@ -229,8 +229,8 @@ async fn every_wording_of_every_refusal_is_read_back_as_it_was_planned() {
                 world.keys.iter_mut().for_each(|key| key.deaths = vec![death]);
             });
             let mock = pool::standing(&case, Manners::default()).await;
-            for way in WAYS.into_iter().filter(|way| way.provider == provider) {
-                assert_agrees(&mock, &case, way, 7).await;
+            for (turn, way) in (7..).zip(WAYS.into_iter().filter(|way| way.provider == provider)) {
+                assert_agrees(&mock, &case, way, turn).await;
             }
         }
     }

@@ -298,11 +298,17 @@ fn fail_if_error(data: &[u8]) -> Result<(), Failure> {
         error: crate::wire::json::Present,
         #[serde(default)]
         object: Option<String>,
+        /// All that Mistral said in early 2025. No event of an answer has it.
+        #[serde(default)]
+        message: crate::wire::json::Present,
     }
     // Neither the clock nor a header matters for what stands in an event.
     let said = facts(200, &[("", ""); 0], data, WallTime::default());
     let declared = match serde_json::from_slice::<Declared>(data) {
-        Ok(declared) => declared.error.is_some() || declared.object.as_deref() == Some("error"),
+        Ok(Declared { error, object, message }) => match object {
+            Some(object) => object == "error" || error.is_some(),
+            None => error.is_some() || message.is_some(),
+        },
         Err(_no_object) => false,
     };
     if declared || said != Facts::default() { Err(Failure::Error(said)) } else { Ok(()) }

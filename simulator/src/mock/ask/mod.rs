@@ -177,7 +177,7 @@ fn snake(camel: &str) -> String {
     })
 }
 
-fn elements<'a>(value: Option<&'a Value>) -> &'a [Value] {
+fn elements(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
