@@ -131,10 +131,8 @@ async fn assert_agrees(mock: &Mock, case: &Case, way: Way, turn: u64) {
     let answer = way.ask(turn).answer(mock.address()).await;
     let (ending, facts) = meaning(way, &answer);
     // A connection cannot be refused for the sake of a key that it has not carried yet.
-    let expected = match plan.ending {
-        Ending::Transport(Transport::Connect) => Ending::Transport(Transport::Reset),
-        other => other,
-    };
+    let refused = plan.ending == Ending::Transport(Transport::Connect);
+    let expected = if refused { Ending::Transport(Transport::Reset) } else { plan.ending };
     assert_eq!((ending, facts), (expected, plan.facts), "{way:?}: {} {}", answer.status, answer.text());
     if ending == Ending::Status(200) {
         let usage = usage(way, &answer);

@@ -1,8 +1,8 @@
 """The google-genai library: every call it makes, and the exception it raises for every failure."""
 
 import base64
+import functools
 
-import httpx
 from cases import PICTURE, raises, run, setting
 from google import genai
 from google.genai import errors, types
@@ -17,6 +17,7 @@ class City(BaseModel):
     districts: list[str]
 
 
+@functools.cache  # a client that nobody holds any more closes, whoever still uses its `models`
 def client(key="GOOGLE_KEY", **options):
     return genai.Client(
         api_key=setting(key), http_options=types.HttpOptions(base_url=setting("GOOGLE_BASE"), **options)
@@ -164,7 +165,12 @@ def failures():
 
 
 def streams_that_are_cut():
-    raises(httpx.RemoteProtocolError, lambda: ask_stream(model="gemini-cut"))
+    try:
+        ask_stream(model="gemini-cut")
+    except Exception as error:  # of the HTTP library, which is another one in every second version
+        assert type(error).__name__ == "RemoteProtocolError", repr(error)
+    else:
+        raise AssertionError("a stream that is cut raises something")
 
 
 def vertex_express():
