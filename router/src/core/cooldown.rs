@@ -74,6 +74,11 @@ impl Cooldown {
         }
     }
 
+    /// Whether nothing is held against the scope, however long ago.
+    pub(super) fn is_none(&self) -> bool {
+        self.cause == Cause::None
+    }
+
     /// Why it rests and until when, while it does.
     pub(super) fn active(&self, now: Timestamp) -> Option<(Timestamp, Cause, Provenance)> {
         (self.cause != Cause::None && now < self.until).then_some((self.until, self.cause, self.provenance))

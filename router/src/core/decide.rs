@@ -6,15 +6,12 @@
 
 use super::budget::worst_case;
 use super::cooldown::Gate;
-use super::draw::draw;
 use super::ids::{DeploymentId, TierId};
-use super::knobs::ChargeErrors;
 use super::latency::latest_start;
 use super::output::{Cause, Spill, Why};
 use super::plan::endpoint_offset;
-use super::quota::{Room, Rules};
-use super::router::{Router, STREAM_TIES};
-use super::select::{self, Candidate};
+use super::quota::Rules;
+use super::router::Router;
 use super::settings::Priority;
 use super::spill::{Scales, starved_price};
 use super::state::{Probes, Request};
@@ -96,25 +93,6 @@ struct Prospects {
     latest: Timestamp,
     /// The tier that opens first.
     first: Option<(Timestamp, TierId, Cause)>,
-}
-
-/// The best deployment of a tier so far. Lower ranks win, then higher scores, then higher bits.
-#[derive(Clone, Copy, Debug)]
-struct Best {
-    pick: Pick,
-    rank: Rank,
-    order: u8,
-    score: f64,
-    bits: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
-    Usual,
-    /// The key that the request has just failed on.
-    SameKey,
-    /// A probe of whether failed calls count.
-    Learning,
 }
 
 impl Router {
@@ -341,6 +319,10 @@ impl Router {
                 (rpd, _) => rpd.map(|limit| u64::from(limit.saturating_sub(quota.used_today(count_errors, day)))),
             };
             left = left.zip(remaining).map(|(left, remaining)| left + remaining);
+            // One project without a limit is enough for a day.
+            if left.is_none() {
+                break;
+            }
         }
         let until_reset = self.calendar.ends().since(now).as_secs_f64();
         let state = &mut self.tiers[owner];
@@ -453,109 +435,6 @@ impl Router {
             day_ends: self.calendar.ends(),
         }
     }
-
-    /// Looks at every deployment of a tier and picks the best.
-    fn scan(&mut self, now: Timestamp, request: &Request, tier: TierId, probes: Probes) -> Offer {
-        let rules = self.rules();
-        let offset = endpoint_offset(request.endpoint);
-        let plan = &self.plan.tiers[tier.index()];
-        let node = plan.node + offset;
-        let settings = &*self.plan.settings;
-        let knobs = &settings.knobs;
-        let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
-        let learns = knobs.rate_charge_errors == ChargeErrors::Learn;
-        let (members, cursor) = (plan.deployments.len() as u32, self.tiers[plan.owner as usize].cursor);
-        let decision = draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts));
-        let (mut best, mut first) = (None, (Timestamp::MAX, Cause::Dead));
-        let (mut open, mut soft) = (0u32, None::<(Timestamp, Pick)>);
-        let mut soft_count = 0u32;
-        for (index, deployment) in plan.deployments.iter().enumerate() {
-            let (place, spec) = (self.plan.places[deployment.index()], settings.deployments[deployment.index()]);
-            if best.is_some_and(|best: Best| best.rank == Rank::Usual && best.order < spec.order) {
-                break;
-            }
-            let mut pick = Pick { deployment: *deployment, probes, panic: None, contested: false };
-            let key = &self.keys[place.key as usize];
-            if key.drained > now {
-                first = first.min((key.drained, Cause::Operator));
-                continue;
-            }
-            let quota = &mut self.quotas[(place.quota + offset) as usize];
-            match quota.cooldown.gate(now, knobs.probe_concurrent) {
-                Gate::Open => {}
-                Gate::Probe => pick.probes.quota = true,
-                Gate::Closed(until, cause) => {
-                    first = first.min((until, cause));
-                    continue;
-                }
-            }
-            let room = quota.room(now, request.tokens.input.get(), count_errors, &rules);
-            match key.cooldown.gate(now, knobs.probe_concurrent) {
-                Gate::Open => {}
-                Gate::Probe => pick.probes.key = true,
-                Gate::Closed(until, cause) => {
-                    if key.cooldown.is_soft() {
-                        soft_count += 1;
-                        if matches!(room, Room::Free { .. }) && soft.is_none_or(|(earliest, _)| until < earliest) {
-                            soft = Some((until, pick));
-                        }
-                    }
-                    first = first.min((until, cause));
-                    continue;
-                }
-            }
-            open += 1;
-            let (headroom, tokens, rank) = match room {
-                Room::Free { headroom, tokens } if request.failures.key == Some(place.key) => {
-                    (headroom, tokens, Rank::SameKey)
-                }
-                Room::Free { headroom, tokens } => (headroom, tokens, Rank::Usual),
-                Room::Full { contested: true, .. } if learns && quota.next_learning <= now && !pick.probes.any() => {
-                    pick.probes.charging = true;
-                    (0.0, 0, Rank::Learning)
-                }
-                Room::Full { until, cause, .. } => {
-                    first = first.min((until, cause));
-                    continue;
-                }
-            };
-            pick.contested = learns && (rank == Rank::Learning || (!count_errors && quota.is_contested(&rules)));
-            let site = &self.sites[place.site as usize];
-            let bits = select::bits(decision, deployment.get());
-            let candidate = Candidate {
-                headroom,
-                weight: spec.weight,
-                in_flight: site.in_flight,
-                latency: site.latency.as_secs_f64(),
-                tokens,
-                turn: (index as u32 + members - cursor.min(members)) % members.max(1),
-                bits,
-            };
-            let found = Best { pick, rank, order: spec.order, score: candidate.score(knobs.select_strategy), bits };
-            if best.is_none_or(|best: Best| found.beats(&best)) {
-                best = Some(found);
-            }
-        }
-        let panic = soft.filter(|_| best.is_none_or(|best| best.rank > Rank::SameKey)).and_then(|(_, pick)| {
-            let share = f64::from(open) / f64::from(open + soft_count);
-            (share < knobs.panic_fraction).then_some(Pick { panic: Some((share * 1e6) as u32), ..pick })
-        });
-        let back_until =
-            if request.failures.node == Some(node) { request.failures.back_until } else { Timestamp::ZERO };
-        match best.map(|best| best.pick).or(panic) {
-            Some(pick) => Offer::Ready(pick, back_until.max(now)),
-            None => later(first.0, first.1),
-        }
-    }
-}
-
-impl Best {
-    fn beats(&self, other: &Self) -> bool {
-        if self.rank != other.rank {
-            return self.rank < other.rank;
-        }
-        self.score > other.score || (self.score == other.score && self.bits > other.bits)
-    }
 }
 
 impl Prospects {
@@ -579,6 +458,6 @@ impl Prospects {
 }
 
 /// Something that others wait for too; what never comes back is no offer.
-fn later(until: Timestamp, cause: Cause) -> Offer {
+pub(super) fn later(until: Timestamp, cause: Cause) -> Offer {
     if until == Timestamp::MAX { Offer::Never(cause) } else { Offer::Later { until, cause, own: false } }
 }

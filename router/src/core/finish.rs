@@ -258,7 +258,10 @@ impl Router {
         };
         let offset = endpoint_offset(attempt.endpoint);
         let tokens = finished.usage.map(|usage| usage.input.get());
-        self.quotas[(attempt.place.quota + offset) as usize].settle(attempt.quota, tokens, charge);
+        let index = attempt.place.quota + offset;
+        if self.quotas[index as usize].settle(attempt.quota, tokens, charge) {
+            self.sheets.touch(index);
+        }
         if attempt.quota.contested {
             let charging = &mut self.nodes[(attempt.place.node + offset) as usize].charging;
             match ruling.class {
@@ -478,9 +481,10 @@ impl Router {
 
     fn learn_limits<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt, finished: &Finished) {
         let scope = self.plan.quota_scope(&attempt.place);
-        let quota = &mut self.quotas[(attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize];
+        let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
+        self.sheets.touch(index);
         let mut learnt = false;
-        quota.learn(&finished.facts.violations, |cause, limit| {
+        self.quotas[index as usize].learn(&finished.facts.violations, |cause, limit| {
             learnt = true;
             if let Some(scope) = scope {
                 scene.tell(|| Note::Learnt { scope, cause, limit });
@@ -554,9 +558,14 @@ impl Router {
         alert: bool,
     ) {
         let cooldown = match held {
-            Held::Key => &mut self.keys[attempt.place.key as usize].cooldown,
+            Held::Key => {
+                self.sheets.forget();
+                &mut self.keys[attempt.place.key as usize].cooldown
+            }
             Held::ProjectModel => {
-                &mut self.quotas[(attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize].cooldown
+                let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
+                self.sheets.touch(index);
+                &mut self.quotas[index as usize].cooldown
             }
             Held::Provider => &mut self.providers[attempt.place.provider as usize],
             Held::Nothing | Held::Model | Held::Inferred => return,

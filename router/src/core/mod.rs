@@ -27,6 +27,7 @@ mod quota;
 mod retry;
 mod route;
 mod router;
+mod scan;
 mod select;
 mod settings;
 mod slab;

@@ -61,6 +61,7 @@ impl Router {
                 }
             }
         }
+        self.sheets.forget();
         let orders = self.tiers.iter().flat_map(|state| [state.skipped, state.pinned]);
         self.orders_until = orders.chain([self.paid_stopped]).max().unwrap_or_default();
         for state in &mut self.tiers {

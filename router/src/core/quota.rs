@@ -75,8 +75,8 @@ pub(super) enum Room {
     Free {
         /// `min(rpm left, tpm left) / limit + rpd left / limit`: 2 when untouched or unlimited.
         headroom: f64,
-        /// Tokens inside the window.
-        tokens: u64,
+        /// Tokens of the longest call that still fits.
+        tokens_left: u64,
     },
     /// It has not.
     Full {
@@ -127,7 +127,10 @@ impl Quota {
         let requests_left = rpm.map_or(1.0, |limit| f64::from(limit - used.requests) / f64::from(limit));
         let tokens_left = tpm.map_or(1.0, |limit| (f64::from(limit) - used.tokens as f64) / f64::from(limit));
         let day_left = rpd.map_or(1.0, |limit| f64::from(limit - today) / f64::from(limit));
-        Room::Free { headroom: requests_left.min(tokens_left) + day_left, tokens: used.tokens }
+        Room::Free {
+            headroom: requests_left.min(tokens_left) + day_left,
+            tokens_left: tpm.map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(used.tokens)),
+        }
     }
 
     fn full(
@@ -169,8 +172,24 @@ impl Quota {
                 || self.rpd(rules.margin).is_some_and(|limit| self.used_today(true, rules.day) >= limit))
     }
 
-    fn has_errors(&self, rules: &Rules) -> bool {
+    /// Whether it makes a difference if failed calls count.
+    pub(super) fn has_errors(&self, rules: &Rules) -> bool {
         self.window.used(true) != self.window.used(false) || (self.day.number == rules.day && self.day.errored > 0)
+    }
+
+    /// When time alone changes what [`Quota::room`] says, but for the day's end: a send leaves the window.
+    pub(super) fn changes_at(&self, rules: &Rules) -> Timestamp {
+        self.window.changes_at(rules.window)
+    }
+
+    /// Whether tokens are limited, so that room is a matter of a call's length.
+    pub(super) fn limits_tokens(&self) -> bool {
+        self.learnt.tpm.or(self.configured.tpm).is_some()
+    }
+
+    /// Tokens of the last minute, as it was last looked at.
+    pub(super) fn tokens_used(&self, count_errors: bool) -> u64 {
+        self.window.used(count_errors).tokens
     }
 
     /// When the window has room again for one more request, by our own count.
@@ -188,17 +207,19 @@ impl Quota {
         Reservation { sequence: self.window.push(now, tokens), day: rules.day, restated, tokens, contested }
     }
 
-    /// Puts a reservation right: `tokens` is what the provider counted, where it said.
-    pub(super) fn settle(&mut self, reservation: Reservation, tokens: Option<u32>, charge: Charge) {
-        self.window.settle(reservation.sequence, tokens.unwrap_or(reservation.tokens), charge);
+    /// Puts a reservation right, and says whether that changed anything: `tokens` is what the provider counted, where it
+    /// said.
+    pub(super) fn settle(&mut self, reservation: Reservation, tokens: Option<u32>, charge: Charge) -> bool {
+        let changed = self.window.settle(reservation.sequence, tokens.unwrap_or(reservation.tokens), charge);
         let counted_here = (reservation.day, reservation.restated) == (self.day.number, self.day.restated);
         if !counted_here || charge == Charge::Charged {
-            return;
+            return changed;
         }
         self.day.charged -= 1;
         if charge == Charge::Errored {
             self.day.errored += 1;
         }
+        true
     }
 
     /// Requests of the running day that count.

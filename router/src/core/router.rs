@@ -22,6 +22,7 @@ use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
 use super::plan::{Plan, Register, endpoint_offset};
 use super::quota::Quota;
 use super::route::{RestoreError, Route};
+use super::scan::Sheets;
 use super::settings::{Limits, Settings, Timeouts};
 use super::slab::{Handle, Slab};
 use super::state::{Attempt, ClientState, Failures, KeyState, Node, Request, Site, Stage, TierState};
@@ -73,6 +74,10 @@ pub struct Router {
     pub(super) sites: Vec<Site>,
     pub(super) tiers: Vec<TierState>,
     pub(super) clients: Vec<ClientState>,
+
+    /// What was last seen of every deployment; it follows from the rest and is no part of the state.
+    #[serde(skip)]
+    pub(super) sheets: Sheets,
 
     /// An operator stops paid tiers until then.
     pub(super) paid_stopped: Timestamp,
@@ -154,11 +159,15 @@ impl Route for Router {
 
     fn restore(snapshot: &[u8]) -> Result<Self, RestoreError> {
         let wrong = |reason: String| RestoreError { policy: POLICY, reason };
-        let (policy, router): (String, Self) = match postcard::from_bytes(snapshot) {
+        let (policy, mut router): (String, Self) = match postcard::from_bytes(snapshot) {
             Ok(read) => read,
             Err(error) => return Err(wrong(error.to_string())),
         };
-        if policy == POLICY { Ok(router) } else { Err(wrong(format!("it is one of {policy}"))) }
+        if policy != POLICY {
+            return Err(wrong(format!("it is one of {policy}")));
+        }
+        router.sheets = Sheets::lay_out(&router.plan);
+        Ok(router)
     }
 
     fn state_hash(&self) -> u64 {
@@ -308,9 +317,20 @@ impl Router {
     pub(super) fn advance<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, ahead: u32) {
         let Some(&request) = self.requests.get(handle) else { return };
         let decision = self.decide(scene.now, &request, ahead);
+        self.carry_out(scene, handle, &request, decision);
+    }
+
+    /// Does what was decided on a request that holds no place any more.
+    fn carry_out<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        handle: Handle,
+        request: &Request,
+        decision: Decision,
+    ) {
         match decision {
             Decision::Start { tier, position, pick, why, left } => {
-                self.explain_skips(scene, &request, position);
+                self.explain_skips(scene, request, position);
                 if let Some((from, cause)) = left {
                     scene.tell(|| Note::Spilled { request: request.id, from, to: tier, cause });
                 }
@@ -320,7 +340,7 @@ impl Router {
                 if opens.is_some() && self.waiting.len() >= self.plan.settings.knobs.queue_capacity as usize {
                     return self.refuse(scene, handle);
                 }
-                self.explain_skips(scene, &request, usize::MAX);
+                self.explain_skips(scene, request, usize::MAX);
                 self.wait(scene, handle, review, opens, tier, cause);
             }
             Decision::GiveUp => self.refuse(scene, handle),
@@ -376,14 +396,15 @@ impl Router {
             let next = self.waiting.most_urgent(scene.now, |waiter| waits_under(requests, waiter));
             let Some((lane, waiter)) = next else { return };
             let Some(&request) = self.requests.get(waiter.request) else { return };
-            match self.decide(scene.now, &request, 0) {
+            let decision = self.decide(scene.now, &request, 0);
+            match decision {
                 Decision::Wait { opens: Some(opens), review, .. } => {
                     self.waiting.close_until(lane, opens.max(soon));
                     self.review_by(waiter.request, review.max(soon));
                 }
                 Decision::Start { .. } | Decision::Wait { opens: None, .. } | Decision::GiveUp => {
                     self.stop_waiting(waiter.request);
-                    self.advance(scene, waiter.request, 0);
+                    self.carry_out(scene, waiter.request, &request, decision);
                 }
             }
         }
@@ -395,9 +416,8 @@ impl Router {
         if request.ticket != ticket || !request.waits() {
             return;
         }
-        if let (Stage::Waiting(_), Decision::Wait { opens: Some(_), review, .. }) =
-            (request.stage, self.decide(scene.now, &request, 0))
-        {
+        let decision = self.decide(scene.now, &request, 0);
+        if let (Stage::Waiting(_), Decision::Wait { opens: Some(_), review, .. }) = (request.stage, decision) {
             // It keeps its place.
             if let Some(request) = self.requests.get_mut(handle) {
                 request.review = Timestamp::MAX;
@@ -405,7 +425,7 @@ impl Router {
             return self.review_by(handle, review.max(scene.now + Duration::from_nanos(1)));
         }
         self.stop_waiting(handle);
-        self.advance(scene, handle, 0);
+        self.carry_out(scene, handle, &request, decision);
     }
 
     /// Arms a review no later than `review`.
@@ -464,6 +484,7 @@ impl Router {
             quota.next_learning = now + Duration::from_secs(3600);
         }
         let quota = quota.reserve(now, request.tokens.input.get(), pick.contested, &rules);
+        self.sheets.touch(quota_index as u32);
 
         request.attempts = request.attempts.saturating_add(1);
         request.tried |= 1 << position;
@@ -617,6 +638,7 @@ impl Router {
         for (client, owner) in self.plan.settings.clients.iter().zip(&self.plan.clients) {
             self.clients[*owner as usize].purse.configured = client.budget;
         }
+        self.sheets = Sheets::lay_out(&self.plan);
         self.measure_capacity();
         self.rehome(scene, &old);
     }

@@ -1,81 +1,127 @@
 //! Which deployment of a tier serves: every strategy is a score, the highest wins, and a seeded hash breaks ties.
 
 use super::draw::{mix, unit};
+use super::ids::DeploymentId;
 use super::knobs::Strategy;
+use super::quota::Quota;
+use super::state::Site;
+
+/// One decision between the deployments of a tier.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ballot {
+    /// What counts.
+    pub(super) strategy: Strategy,
+    /// The decision's own bits.
+    pub(super) decision: u64,
+    /// Place of the deployment whose turn it is.
+    pub(super) cursor: u32,
+    /// How many deployments the tier has.
+    pub(super) members: u32,
+    /// Whether failed calls are taken to count.
+    pub(super) count_errors: bool,
+}
 
 /// What a strategy may look at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Candidate {
-    /// `min(rpm left, tpm left) / limit + rpd left / limit`.
-    pub(super) headroom: f64,
-    /// Share of the load that it should take.
-    pub(super) weight: u32,
-    /// Attempts in flight.
-    pub(super) in_flight: u32,
-    /// Moving mean of its latency in seconds; 0 while unknown, so that the unknown is tried.
-    pub(super) latency: f64,
-    /// Tokens of the last minute.
-    pub(super) tokens: u64,
-    /// Its place behind the deployment used last, counted round the tier.
-    pub(super) turn: u32,
-    /// Its own bits for this decision.
-    pub(super) bits: u64,
+pub(super) struct Candidate<'a> {
+    /// Which.
+    pub(super) deployment: DeploymentId,
+    /// Its place in the tier.
+    pub(super) index: u32,
+    /// Share of the load that it should take; at least 1.
+    pub(super) weight: f64,
+    /// Its project's quota.
+    pub(super) quota: &'a Quota,
+    /// Its load and latency.
+    pub(super) site: &'a Site,
 }
 
-impl Candidate {
-    /// How good a choice it is under a strategy.
-    pub(super) fn score(&self, strategy: Strategy) -> f64 {
-        let weight = f64::from(self.weight.max(1));
-        match strategy {
+impl Ballot {
+    /// How good a choice a candidate is: `headroom` is its share of room, times its weight. The candidate itself is asked
+    /// for only where it counts.
+    #[inline]
+    pub(super) fn score<'a>(&self, headroom: f64, candidate: impl FnOnce() -> Candidate<'a>) -> f64 {
+        match self.strategy {
             // All deployments of a tier cost the same: there `lowest-cost` orders the tiers of a model instead.
-            Strategy::Headroom | Strategy::LowestCost => self.headroom * weight,
-            Strategy::RoundRobin => -f64::from(self.turn),
+            Strategy::Headroom | Strategy::LowestCost => headroom,
+            Strategy::RoundRobin => {
+                let turn = candidate().index + self.members - self.cursor.min(self.members);
+                -f64::from(turn % self.members.max(1))
+            }
             // The largest of u^(1/weight) falls on each in proportion to the weights (Efraimidis and Spirakis, 2006).
-            Strategy::WeightedShuffle => libm::log(unit(self.bits).max(f64::MIN_POSITIVE)) / weight,
-            Strategy::LeastBusy => -f64::from(self.in_flight) / weight,
-            Strategy::LowestLatency => -self.latency,
-            Strategy::LowestUsage => -(self.tokens as f64),
+            Strategy::WeightedShuffle => {
+                let Candidate { deployment, weight, .. } = candidate();
+                libm::log(unit(self.bits(deployment)).max(f64::MIN_POSITIVE)) / weight
+            }
+            Strategy::LeastBusy => {
+                let Candidate { site, weight, .. } = candidate();
+                -f64::from(site.in_flight) / weight
+            }
+            // 0 while unknown, so that the unknown is tried.
+            Strategy::LowestLatency => -candidate().site.latency.as_secs_f64(),
+            Strategy::LowestUsage => -(candidate().quota.tokens_used(self.count_errors) as f64),
         }
     }
-}
 
-/// Bits for one candidate of one decision.
-pub(super) fn bits(decision: u64, deployment: u32) -> u64 {
-    mix(decision ^ u64::from(deployment))
+    /// Whether headroom alone is the score.
+    pub(super) fn by_headroom(&self) -> bool {
+        matches!(self.strategy, Strategy::Headroom | Strategy::LowestCost)
+    }
+
+    /// A deployment's own bits for this decision.
+    #[inline]
+    pub(super) fn bits(&self, deployment: DeploymentId) -> u64 {
+        mix(self.decision ^ u64::from(deployment.get()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::quota::Rules;
+    use crate::core::time::{Duration, Timestamp};
 
-    const EVEN: Candidate =
-        Candidate { headroom: 1.0, weight: 1, in_flight: 3, latency: 2.0, tokens: 500, turn: 4, bits: 1 << 63 };
+    fn ballot(strategy: Strategy, decision: u64) -> Ballot {
+        Ballot { strategy, decision, cursor: 3, members: 9, count_errors: true }
+    }
 
     #[test]
     fn each_strategy_prefers_what_its_name_says() {
+        let site = Site { in_flight: 3, latency: Duration::from_secs(2), ..Site::default() };
+        let idle = Site { in_flight: 1, ..site };
+        let quick = Site { latency: Duration::from_millis(500), ..site };
+        let (mut quota, unused) = (Quota::default(), Quota::default());
+        let rules = Rules { window: Duration::from_secs(60), margin: 0.0, day: 0, day_ends: Timestamp::MAX };
+        quota.reserve(Timestamp::ZERO, 500, false, &rules);
+        let deployment = DeploymentId::new(7);
+        let even = Candidate { deployment, index: 7, weight: 1.0, quota: &quota, site: &site };
         let cases = [
-            (Strategy::Headroom, Candidate { headroom: 1.5, ..EVEN }),
-            (Strategy::Headroom, Candidate { weight: 2, ..EVEN }),
-            (Strategy::RoundRobin, Candidate { turn: 0, ..EVEN }),
-            (Strategy::LeastBusy, Candidate { in_flight: 1, ..EVEN }),
-            (Strategy::LowestLatency, Candidate { latency: 0.5, ..EVEN }),
-            (Strategy::LowestUsage, Candidate { tokens: 0, ..EVEN }),
-            (Strategy::LowestCost, Candidate { headroom: 1.5, ..EVEN }),
+            (Strategy::Headroom, 1.5, even),
+            (Strategy::RoundRobin, 1.0, Candidate { index: 3, ..even }),
+            (Strategy::LeastBusy, 1.0, Candidate { site: &idle, ..even }),
+            (Strategy::LeastBusy, 1.0, Candidate { weight: 2.0, ..even }),
+            (Strategy::LowestLatency, 1.0, Candidate { site: &quick, ..even }),
+            (Strategy::LowestUsage, 1.0, Candidate { quota: &unused, ..even }),
+            (Strategy::LowestCost, 1.5, even),
         ];
-        for (strategy, better) in cases {
-            assert!(better.score(strategy) > EVEN.score(strategy), "{strategy:?}");
+        for (strategy, headroom, better) in cases {
+            let ballot = ballot(strategy, 1);
+            assert!(ballot.score(headroom, || better) > ballot.score(1.0, || even), "{strategy:?}");
         }
     }
 
     #[test]
     fn the_shuffle_follows_the_weights() {
+        let (quota, site) = (Quota::default(), Site::default());
         let wins = (0..30_000u64)
             .filter(|decision| {
+                let ballot = ballot(Strategy::WeightedShuffle, mix(*decision));
                 let score = |deployment, weight| {
-                    let bits = bits(mix(*decision), deployment);
-                    Candidate { weight, bits, ..EVEN }.score(Strategy::WeightedShuffle)
+                    let deployment = DeploymentId::new(deployment);
+                    let (quota, site) = (&quota, &site);
+                    ballot.score(0.0, || Candidate { deployment, index: 0, weight, quota, site })
                 };
-                score(0, 3) > score(1, 1)
+                score(0, 3.0) > score(1, 1.0)
             })
             .count();
         // Binomial: 22 500, three sigma are 225.

@@ -225,6 +225,17 @@ impl Site {
 }
 
 impl Probes {
+    /// These and those.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self {
+            key: self.key || other.key,
+            quota: self.quota || other.quota,
+            provider: self.provider || other.provider,
+            node: self.node || other.node,
+            charging: self.charging || other.charging,
+        }
+    }
+
     /// Whether the attempt is a probe of anything.
     pub(super) fn any(self) -> bool {
         self != Self::default()

@@ -29,7 +29,7 @@ pub(super) struct Tally {
     pub(super) tokens: u64,
 }
 
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Send {
     at: Timestamp,
     tokens: u32,
@@ -60,6 +60,11 @@ impl Window {
         }
     }
 
+    /// When the oldest entry drops out: until then time alone changes nothing.
+    pub(super) fn changes_at(&self, length: Duration) -> Timestamp {
+        self.sends.front().map_or(Timestamp::MAX, |send| send.at + length)
+    }
+
     /// Logs a send; gives its sequence number.
     pub(super) fn push(&mut self, now: Timestamp, tokens: u32) -> u64 {
         let send = Send { at: now, tokens, charge: Charge::Charged };
@@ -68,14 +73,19 @@ impl Window {
         self.first + self.sends.len() as u64 - 1
     }
 
-    /// Puts an entry right once its end is known; one that has left the window needs no settling.
-    pub(super) fn settle(&mut self, sequence: u64, tokens: u32, charge: Charge) {
-        let Some(index) = sequence.checked_sub(self.first) else { return };
-        let Some(&send) = self.sends.get(index as usize) else { return };
-        self.count(send, false);
+    /// Puts an entry right once its end is known, and says whether that changed anything; one that has left the window
+    /// needs no settling.
+    pub(super) fn settle(&mut self, sequence: u64, tokens: u32, charge: Charge) -> bool {
+        let Some(index) = sequence.checked_sub(self.first) else { return false };
+        let Some(&send) = self.sends.get(index as usize) else { return false };
         let settled = Send { at: send.at, tokens, charge };
+        if settled == send {
+            return false;
+        }
+        self.count(send, false);
         self.count(settled, true);
         self.sends[index as usize] = settled;
+        true
     }
 
     /// What is inside, with or without failed calls.
