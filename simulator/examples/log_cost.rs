@@ -7,16 +7,18 @@
 //! as Linux counts it, and the least of three runs.
 #![expect(clippy::disallowed_methods, clippy::print_stdout, reason = "a benchmark reads the clock and prints")]
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
-use stormproof_router::core::{Duration, Input, Output, Route, Router, Timestamp};
+use stormproof_router::core::{Duration, Input, Output, RequestId, Route, Router, Timestamp};
 use stormproof_router::log::{
-    Event, Opening, Options, Reader, Storage, StorageFile, Sync, What, Writer, rebuild, verify,
+    Opening, Options, Reader, Storage, StorageFile, Subjects, Sync, What, Writer, rebuild, verify,
 };
 use stormproof_simulator::engine::{Calendar, run};
 use stormproof_simulator::study::Case;
@@ -74,7 +76,7 @@ fn measure(name: &str, case: &Case) -> Result<(), Box<dyn Error>> {
         replay / bare,
         report.decisions
     );
-    println!("  rebuilding the end   {rebuilding:6.2} s CPU");
+    println!("  rebuilding the end   {rebuilding:6.2} s CPU, as a restart does");
     println!(
         "  {:.2} bytes per event, {:.2} without the {checkpoints} checkpoints, {:.2} with zstd",
         bytes as f64 / events as f64,
@@ -139,37 +141,58 @@ fn live(case: &Case) -> Result<(), Box<dyn Error>> {
     let options = Options { sync: Sync::Never, segment: u64::MAX, ..Options::live() };
     let (mut writer, _) = Writer::open_on(Nowhere, &folder.path().join("live"), opening, options)?;
     let mut reader = Reader::open(&log)?;
-    let mut nanos = Histogram::<u64>::new(3)?;
-    let mut step: Option<(Timestamp, Input, Vec<Output>)> = None;
+    let mut subjects = Subjects::new(Arc::clone(reader.settings()));
+    let (mut by_step, mut by_request) = (Histogram::<u64>::new(3)?, Histogram::<u64>::new(3)?);
+    let mut spent: BTreeMap<RequestId, u64> = BTreeMap::new();
+    let mut step: Option<Step> = None;
     loop {
         let event = reader.read()?;
         let ends = event.as_ref().is_none_or(|event| !matches!(event.what, What::Output(_)));
-        if ends && let Some((now, input, outputs)) = step.take() {
+        if ends && let Some(Step { now, input, outputs, request }) = step.take() {
             let begun = Instant::now();
             writer.record(now, &input);
             outputs.iter().for_each(|output| writer.decided(output));
             writer.commit()?;
-            nanos.record(u64::try_from(begun.elapsed().as_nanos())?)?;
-        }
-        match event {
-            None => break,
-            Some(Event { at, what: What::Input(input), .. }) => step = Some((at, input, Vec::new())),
-            Some(Event { what: What::Output(output), .. }) => {
-                if let Some((_, _, outputs)) = &mut step {
-                    outputs.push(output);
+            let nanos = u64::try_from(begun.elapsed().as_nanos())?;
+            by_step.record(nanos)?;
+            if let Some(request) = request {
+                *spent.entry(request).or_default() += nanos;
+            }
+            for output in outputs {
+                if let Output::Close { request, .. } = output {
+                    by_request.record(spent.remove(&request).unwrap_or_default())?;
                 }
             }
-            Some(Event { what: What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_), .. }) => {}
+        }
+        let Some(event) = event else { break };
+        let request = subjects.follow(&event).request;
+        match event.what {
+            What::Input(input) => step = Some(Step { now: event.at, input, outputs: Vec::new(), request }),
+            What::Output(output) => {
+                if let Some(step) = &mut step {
+                    step.outputs.push(output);
+                    step.request = step.request.or(request);
+                }
+            }
+            What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
         }
     }
-    let (p50, p99) = (nanos.value_at_quantile(0.5) as f64 / 1e3, nanos.value_at_quantile(0.99) as f64 / 1e3);
-    let per_request = nanos.len() as f64 / ended.tally.client_calls as f64;
-    println!("live hot path, one frame and one write a step, {per_request:.2} steps a request");
-    println!(
-        "  encoding a step      p50 {p50:.2} us, p99 {p99:.2} us; {:.2} us a request",
-        nanos.mean() / 1e3 * per_request
-    );
+    let us = |nanos: u64| nanos as f64 / 1e3;
+    let steps = by_step.len() as f64 / ended.tally.client_calls as f64;
+    println!("live hot path, one frame and one write into nowhere a step, {steps:.2} steps a request");
+    for (what, histogram) in [("step   ", &by_step), ("request", &by_request)] {
+        let (p50, p99) = (us(histogram.value_at_quantile(0.5)), us(histogram.value_at_quantile(0.99)));
+        println!("  encoding a {what}  p50 {p50:.2} us, p99 {p99:.2} us");
+    }
     Ok(())
+}
+
+/// An input with its decisions, and the request that they are about.
+struct Step {
+    now: Timestamp,
+    input: Input,
+    outputs: Vec<Output>,
+    request: Option<RequestId>,
 }
 
 /// A storage that keeps nothing.

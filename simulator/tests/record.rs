@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use stormproof_router::core::{Duration, Route, Router};
+use stormproof_router::core::{Deployment, Duration, Input, KeyId, Route, Router, Settings, TierId};
 use stormproof_router::log::{Place, Verifier, rebuild, verify};
 use stormproof_simulator::baselines::litellm::{LiteLlm, Options, Version};
 use stormproof_simulator::engine::{Calendar, run};
@@ -54,8 +54,9 @@ fn a_baseline_is_verified_with_the_options_it_had() {
         let log = folder(parent.path(), &contender.name, 7);
         let report = verify::<LiteLlm>(&log).expect("the same decisions");
         assert!(report.decisions > 1_000, "{report:?}");
-        let refused = verify::<Router>(&log).expect_err("not ours").to_string();
-        assert!(refused.contains("it can be read, but not verified"), "{refused}");
+        let not_ours = verify::<Router>(&log).expect("readable");
+        assert_eq!((not_ours.decisions, not_ours.events), (0, report.events));
+        assert_eq!(not_ours.others.len(), 1, "{not_ours:?}");
     }
 }
 
@@ -72,4 +73,49 @@ fn a_day_is_verified_from_any_checkpoint() {
     let half = half.expect("the same decisions");
     assert!(half.events < whole.events && half.unverified == 0);
     assert_eq!(half.end, whole.end);
+}
+
+/// The same settings with these keys alone, in this order.
+fn with_keys(settings: &Settings, order: &[usize]) -> Settings {
+    let place = |key: KeyId| order.iter().position(|kept| *kept == key.index());
+    let moved = |deployment: &Deployment| {
+        place(deployment.key).map(|place| Deployment { key: KeyId::new(place as u32), ..*deployment })
+    };
+    Settings {
+        keys: order.iter().map(|index| settings.keys[*index].clone()).collect(),
+        deployments: settings.deployments.iter().filter_map(moved).collect(),
+        ..settings.clone()
+    }
+}
+
+#[test]
+fn after_a_restart_no_count_moves_to_another_key() {
+    let parent = tempfile::tempdir().expect("a folder");
+    let case = short("a");
+    record(&case, &ours(&case), 1, parent.path()).expect("recorded");
+    let rebuilt = rebuild::<Router>(&folder(parent.path(), "stormproof", 1)).expect("readable").expect("a router");
+    let settings = &case.settings;
+    let (tier, limit) = (TierId::new(0), settings.tiers[0].limits.rpd.expect("a day quota"));
+    let of_tier = |tier: TierId| settings.deployments.iter().filter(move |deployment| deployment.tier == tier);
+    let cheap: Vec<usize> = of_tier(tier).map(|deployment| deployment.key.index()).collect();
+    let dear: Vec<usize> = of_tier(TierId::new(1)).map(|deployment| deployment.key.index()).collect();
+    // What the restarted router believes was used today of these keys, configured in this order.
+    let used = |kept: &[usize]| -> u64 {
+        let mut router = rebuilt.router.clone();
+        let settings = Arc::new(with_keys(settings, &[kept, &dear].concat()));
+        router.handle(rebuilt.at, Input::Configured { settings });
+        let left = router.tiers()[tier.index()].left_today.expect("a day quota");
+        kept.len() as u64 * u64::from(limit) - left
+    };
+    let alone: Vec<u64> = cheap.iter().map(|key| used(&[*key])).collect();
+    assert!(alone.iter().any(|count| *count != alone[0]), "keys that can be told apart: {alone:?}");
+    assert!(alone.iter().sum::<u64>() > 100, "{alone:?}");
+    let reversed: Vec<usize> = cheap.iter().rev().copied().collect();
+    assert_eq!(used(&cheap), alone.iter().sum());
+    assert_eq!(used(&reversed), alone.iter().sum());
+    for (place, pair) in cheap.windows(2).enumerate() {
+        let [first, second] = *pair else { continue };
+        let both = alone[place] + alone[place + 1];
+        assert_eq!((used(&[first, second]), used(&[second, first])), (both, both));
+    }
 }

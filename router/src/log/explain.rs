@@ -4,7 +4,7 @@
 //! several times as large: it is told once more by a router of the same policy version that runs again, from the
 //! checkpoint nearest before the request, with somebody listening. Without that version the codes are all there is.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,7 +71,25 @@ pub struct Step {
     /// What was decided on this request.
     pub decisions: Vec<Output>,
     /// What the router told, of this request and of what it could have used.
-    pub notes: Vec<Note>,
+    pub notes: Vec<Told>,
+}
+
+/// Something that the router told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// What.
+    pub note: Note,
+    /// Of a deployment that was passed over for a cooldown: how that began.
+    pub since: Option<Since>,
+}
+
+/// How a cooldown began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Since {
+    /// When.
+    pub at: Timestamp,
+    /// Whose failed attempt began it, where it was one, and one that was seen to start.
+    pub request: Option<RequestId>,
 }
 
 /// Where the reasons come from.
@@ -178,12 +196,13 @@ fn recorded(log: &Path, request: RequestId) -> Result<Recorded, ExplainError> {
 }
 
 /// What the router tells of the request when it runs again, by the sequence of the input; or why it cannot be asked.
-fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Note)>, String> {
+fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Told)>, String> {
     let unreadable = |error: ReadError| error.to_string();
     let mut reader = Reader::at_checkpoint(log, Place::Sequence(recorded.first)).map_err(unreadable)?;
     let concern = Concern::of(&recorded.account);
     let own: BTreeSet<u64> = recorded.steps.iter().filter(|(_, step)| step.is_own).map(|(at, _)| *at).collect();
     let mut router: Option<R> = None;
+    let mut cooling = Cooling::default();
     let mut notes = Vec::new();
     let mut decided = VecDeque::new();
     let differs = |at: u64| format!("this build decides otherwise at event {at}, so it cannot say why");
@@ -201,14 +220,16 @@ fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Note)>, S
             }
             What::Input(input) => {
                 let Some(router) = &mut router else { continue };
-                if sequence < recorded.first {
-                    router.handle(event.at, input);
-                } else {
-                    let mut heard: Vec<(Timestamp, Note)> = Vec::new();
-                    router.observe(event.at, input, &mut heard);
-                    let is_own = own.contains(&sequence);
-                    let heard = heard.into_iter().map(|(_, note)| note);
-                    notes.extend(heard.filter(|note| concern.covers(note, is_own)).map(|note| (sequence, note)));
+                let (is_story, is_own) = (sequence >= recorded.first, own.contains(&sequence));
+                let cause = cooling.cause_of(&input);
+                let mut heard: Vec<(Timestamp, Note)> = Vec::new();
+                router.observe(event.at, input, &mut heard);
+                for (_, note) in heard {
+                    cooling.follow(event.at, cause, &note);
+                    if is_story && concern.covers(&note, is_own) {
+                        let since = cooling.since(&note, &recorded.account.settings);
+                        notes.push((sequence, Told { note, since }));
+                    }
                 }
                 decided.clear();
                 while let Some(output) = router.poll_output() {
@@ -216,6 +237,7 @@ fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Note)>, S
                 }
             }
             What::Output(output) if router.is_some() => {
+                cooling.dispatched(&output);
                 if decided.pop_front().as_ref() != Some(&output) {
                     return Err(differs(sequence));
                 }
@@ -228,6 +250,73 @@ fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Note)>, S
         return Err("the log has no checkpoint before this request any more".to_owned());
     }
     Ok(notes)
+}
+
+/// The cooldowns in force, and how each began, as far as the router was listened to.
+#[derive(Default)]
+struct Cooling {
+    requests: BTreeMap<AttemptId, RequestId>,
+    scopes: BTreeMap<Scope, (Timestamp, Since)>,
+}
+
+impl Cooling {
+    fn dispatched(&mut self, output: &Output) {
+        if let Output::Dispatch(dispatch) = output {
+            self.requests.insert(dispatch.attempt, dispatch.request);
+        }
+    }
+
+    /// Whose attempt it is that ends with this input.
+    fn cause_of(&mut self, input: &Input) -> Option<RequestId> {
+        match input {
+            Input::Finished(finished) => self.requests.remove(&finished.attempt),
+            Input::Configured { .. }
+            | Input::Clock { .. }
+            | Input::Arrived(_)
+            | Input::FirstByte { .. }
+            | Input::Cancelled { .. }
+            | Input::Operator { .. }
+            | Input::Woke => None,
+        }
+    }
+
+    fn follow(&mut self, at: Timestamp, request: Option<RequestId>, note: &Note) {
+        match note {
+            Note::Cooled { scope, until, .. } => {
+                self.scopes.insert(*scope, (*until, Since { at, request }));
+            }
+            Note::Cleared { scope } => {
+                self.scopes.remove(scope);
+            }
+            Note::Classified { .. }
+            | Note::Skipped { .. }
+            | Note::Waits { .. }
+            | Note::Spilled { .. }
+            | Note::Degraded { .. }
+            | Note::Learnt { .. }
+            | Note::BackedOff { .. }
+            | Note::Alert { .. }
+            | Note::Limited { .. } => {}
+        }
+    }
+
+    /// How the cooldown began for which a deployment is passed over: the one that ends when the note says.
+    fn since(&self, note: &Note, settings: &Settings) -> Option<Since> {
+        let Note::Skipped { deployment, count: None, until, .. } = note else { return None };
+        let deployment = settings.deployments.get(deployment.index())?;
+        let key = settings.keys.get(deployment.key.index())?;
+        let upstream = settings.tiers.get(deployment.tier.index())?.upstream;
+        let provider = settings.upstreams.get(upstream.index())?.provider;
+        let scopes = [
+            Scope::Key(deployment.key),
+            Scope::ProjectModel(key.project, upstream),
+            Scope::Upstream(upstream),
+            Scope::Provider(provider),
+        ];
+        let until = until.unwrap_or(Timestamp::MAX);
+        let standing = scopes.iter().filter_map(|scope| self.scopes.get(scope));
+        standing.filter(|(ends, _)| *ends == until).map(|(_, since)| *since).next()
+    }
 }
 
 /// What concerns a request: itself, and what it could have used.
@@ -256,7 +345,9 @@ impl Concern {
                 continue;
             };
             concern.keys.insert(deployment.key);
-            concern.projects.insert((settings.project_of(*deployment), upstream));
+            if let Some(key) = settings.keys.get(deployment.key.index()) {
+                concern.projects.insert((key.project, upstream));
+            }
             concern.upstreams.insert(upstream);
         }
         concern

@@ -91,6 +91,10 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     let (Some(sequence), Some(time)) = (take_varint(body, &mut at), take_varint(body, &mut at)) else {
         return Parsed::Broken;
     };
+    if at == size {
+        // A writer has something to say. Whoever read on after nothing would not get anywhere.
+        return Parsed::Broken;
+    }
     Parsed::Frame(Frame { kind: body[0], sequence, at: Timestamp::from_nanos(time), records: HEAD + at..HEAD + size })
 }
 
@@ -171,6 +175,11 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(!matches!(parse(&flipped), Parsed::Frame(_)), "bit {bit}");
         }
+    }
+
+    #[test]
+    fn a_frame_without_records_is_none() {
+        assert_eq!(parse(&frame(7, b"")), Parsed::Broken);
     }
 
     #[test]

@@ -43,7 +43,7 @@ mod worst;
 mod writer;
 
 pub use event::{Beginning, Checkpoint, Event, Gap, InFlight, Opened, What};
-pub use explain::{Account, ExplainError, Step, Telling, explain};
+pub use explain::{Account, ExplainError, Since, Step, Telling, Told, explain};
 pub use export::Export;
 pub use filter::{Filter, Kind, UnknownKind};
 pub use lock::{Lock, Patience};

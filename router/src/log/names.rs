@@ -138,7 +138,7 @@ pub(super) fn cause(cause: Cause) -> &'static str {
         Cause::RateMinute => "requests per minute used up",
         Cause::TokensMinute => "tokens per minute used up",
         Cause::RateDay => "day quota used up",
-        Cause::RateUnknown => "rate limited without saying by what",
+        Cause::RateUnknown => "a 429 that names no quota",
         Cause::Overload => "overloaded",
         Cause::Server => "server or connection failures",
         Cause::Auth => "key refused",
@@ -160,15 +160,15 @@ pub(super) fn cause(cause: Cause) -> &'static str {
     }
 }
 
-/// What made a request leave a cheaper tier.
-pub(super) fn spill(spill: Spill) -> &'static str {
-    match spill {
-        Spill::Exhausted => "nothing cheaper could start in time",
-        Spill::Patience => "the wait would be longer than the patience",
-        Spill::Degraded => "the cheaper model is degraded and not worth its quota",
-        Spill::Starved => "the cheaper quota is worth more to later requests",
-        Spill::Operator => "an operator said so",
-        Spill::Unsuited => "the cheaper tier does not serve such requests",
+/// Why a request left a tier for the next one.
+pub(super) fn spill(cause: Spill, from: &str) -> String {
+    match cause {
+        Spill::Exhausted => format!("nothing of {from} could start in time"),
+        Spill::Patience => format!("the wait for {from} would be longer than the patience"),
+        Spill::Degraded => format!("{from} fails too often to be worth an attempt"),
+        Spill::Starved => format!("the quota of {from} is worth more to later requests"),
+        Spill::Operator => format!("an operator took {from} out"),
+        Spill::Unsuited => format!("{from} does not serve such requests"),
     }
 }
 

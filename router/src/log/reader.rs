@@ -44,7 +44,7 @@ pub enum ReadError {
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// A newer program wrote it.
-    #[error("{path} is written in log format {format}; this build reads format {ours}", ours = segment::FORMAT)]
+    #[error("{path} is written in log format {format}; this build reads format {ours}: take a newer build", ours = segment::FORMAT)]
     NewerFormat {
         /// Which file.
         path: PathBuf,

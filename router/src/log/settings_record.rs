@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::mirror::{Nanos, priority_code, priority_of};
 use crate::core::{
-    Client, Deployment, Fingerprint, KNOBS, Key, KeyId, Knobs, Limits, Model, ModelId, Price, Project, ProjectId,
-    Provider, ProviderId, Retries, Settings, Tier, TierId, Timeouts, TokenPrice, Tokens, Upstream, UpstreamId, Usd,
-    WallTime,
+    Client, Deployment, Fingerprint, GraphError, KNOBS, Key, KeyId, Knobs, Limits, Model, ModelId, Price, Project,
+    ProjectId, Provider, ProviderId, Retries, Settings, Tier, TierId, Timeouts, TokenPrice, Tokens, Upstream,
+    UpstreamId, Usd, WallTime,
 };
 
 /// What the retry limits are called.
@@ -147,7 +147,7 @@ impl TryFrom<SettingsRecord> for Settings {
             }
         }
         let clients = record.clients.into_iter().map(Client::try_from).collect::<Result<_, _>>()?;
-        Ok(Self {
+        let settings = Self {
             seed: record.seed,
             resets: record.resets.into_iter().map(WallTime::from_nanos).collect(),
             providers: record.providers.into_iter().map(|name| Provider { name }).collect(),
@@ -164,7 +164,14 @@ impl TryFrom<SettingsRecord> for Settings {
             clients,
             knobs,
             retries,
-        })
+        };
+        // Whoever reads a log relies on it that every index of the settings points somewhere. That they make a good
+        // configuration is not asked: other builds had other rules.
+        let problems = settings.check().err().unwrap_or_default();
+        match problems.iter().find(|problem| matches!(problem, GraphError::Dangling { .. })) {
+            Some(dangling) => Err(SettingsRecordError(dangling.to_string())),
+            None => Ok(settings),
+        }
     }
 }
 

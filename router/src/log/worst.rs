@@ -27,12 +27,16 @@ pub struct Worst {
     pub attempts: u16,
     /// What it cost.
     pub spend: Usd,
+    /// Whether that client got its error inside a stream that had begun well.
+    pub in_stream: bool,
+    /// So many others went wrong in the same way; told of the worst of them only.
+    pub alike: u64,
 }
 
 impl Worst {
     /// One line about it: `request 17  05:22:41.500  refused with 503 after 12 ms and no attempt: overloaded`.
     pub fn line(&self, calendar: &Calendar) -> String {
-        let Self { request, at, took, outcome: what, status, cause: why, attempts, spend } = self;
+        let Self { request, at, took, outcome: what, status, cause: why, attempts, spend, in_stream, alike } = self;
         let count = match attempts {
             0 => "no attempt".to_owned(),
             1 => "1 attempt".to_owned(),
@@ -40,9 +44,14 @@ impl Worst {
         };
         let why = why.map(|why| format!(": {}", cause(why))).unwrap_or_default();
         let paid = if *spend == Usd::ZERO { String::new() } else { format!(", {spend}") };
-        let status = if *status == 0 { String::new() } else { format!(" with {status}") };
+        let status = match (status, in_stream) {
+            (0, _) => String::new(),
+            (status, false) => format!(" with {status}"),
+            (status, true) => format!(" with an error inside a {status} stream"),
+        };
+        let alike = if *alike == 0 { String::new() } else { format!(" ({alike} more like it)") };
         format!(
-            "request {request}  {}  {}{status} after {} and {count}{paid}{why}",
+            "request {request}  {}  {}{status} after {} and {count}{paid}{why}{alike}",
             calendar.time(*at),
             outcome(*what),
             length(*took),
@@ -78,7 +87,7 @@ impl Worst {
 pub fn worst(log: &Path, count: usize) -> Result<Vec<Worst>, ReadError> {
     let mut reader = Reader::open(log)?;
     let mut arrivals: BTreeMap<RequestId, Timestamp> = BTreeMap::new();
-    let mut ways: BTreeMap<_, Vec<Worst>> = BTreeMap::new();
+    let mut ways: BTreeMap<_, (u64, Vec<Worst>)> = BTreeMap::new();
     while let Some(event) = reader.read()? {
         match event.what {
             What::Input(Input::Arrived(arrived)) => {
@@ -95,8 +104,11 @@ pub fn worst(log: &Path, count: usize) -> Result<Vec<Worst>, ReadError> {
                     cause: verdict.causes.first().map(|cause| cause.cause),
                     attempts: verdict.attempts,
                     spend: verdict.spend,
+                    in_stream: verdict.foreign.is_some_and(|foreign| foreign.error_in_stream),
+                    alike: 0,
                 };
-                let way = ways.entry(worst.way()).or_default();
+                let (found, way) = ways.entry(worst.way()).or_default();
+                *found += 1;
                 let place = way.partition_point(|other| other.badness() >= worst.badness());
                 if place < count {
                     way.insert(place, worst);
@@ -106,11 +118,16 @@ pub fn worst(log: &Path, count: usize) -> Result<Vec<Worst>, ReadError> {
             What::Input(_) | What::Output(_) | What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
         }
     }
+    for (found, way) in ways.values_mut() {
+        if let Some(first) = way.first_mut().filter(|first| first.outcome != Outcome::Answered) {
+            first.alike = *found - 1;
+        }
+    }
     let answered = |way: &(u8, u16, Option<Cause>)| way.0 == 5;
     let (fine, wrong): (Vec<_>, Vec<_>) = ways.into_iter().partition(|(way, _)| answered(way));
-    let mut found = in_turn(wrong.into_iter().map(|(_, way)| way).collect(), count);
+    let mut found = in_turn(wrong.into_iter().map(|(_, (_, way))| way).collect(), count);
     let left = count - found.len();
-    found.extend(in_turn(fine.into_iter().map(|(_, way)| way).collect(), left));
+    found.extend(in_turn(fine.into_iter().map(|(_, (_, way))| way).collect(), left));
     Ok(found)
 }
 

@@ -259,11 +259,13 @@ impl<S: Storage> Writer<S> {
         if let Some(reason) = self.inexpressible.take() {
             return Err(WriteError::Inexpressible(reason));
         }
-        self.check_workers();
         match self.condition {
             Condition::Dropping { .. } => Ok(Committed::Dropped),
             Condition::Writing if self.frame.len() < self.options.batch => Ok(Committed::Gathered),
-            Condition::Writing | Condition::Refusing { .. } => self.flush(),
+            Condition::Writing | Condition::Refusing { .. } => {
+                self.check_workers();
+                self.flush()
+            }
         }
     }
 

@@ -306,5 +306,8 @@ fn what_is_no_log_is_said_to_be_none() {
     newer[16..20].copy_from_slice(&crc.to_le_bytes());
     fs::write(&file, newer).unwrap();
     let refused = Reader::open(&file).err().unwrap().to_string();
-    assert!(refused.ends_with("is written in log format 9; this build reads format 1"), "{refused}");
+    assert!(
+        refused.ends_with("is written in log format 9; this build reads format 1: take a newer build"),
+        "{refused}"
+    );
 }

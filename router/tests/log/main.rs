@@ -3,8 +3,12 @@
 
 mod crash;
 mod full;
+mod fuzz;
+mod golden;
 mod lifetime;
+mod mutate;
 mod roundtrip;
+mod telling;
 mod toy;
 mod verifying;
 

@@ -35,7 +35,7 @@ impl LiteLlm {
     pub(super) fn run<O: Observer>(&mut self, index: u32, now: Timestamp, mut step: Step, observer: &mut O) {
         loop {
             step = match step {
-                Step::Attempt => match self.select(index, now) {
+                Step::Attempt => match self.select_telling(index, now, observer) {
                     Some(slot) => return self.start_attempt(index, slot),
                     None => match self.nothing_left(index, now, observer) {
                         Some(failure) => Step::Failed(failure),
@@ -60,6 +60,14 @@ impl LiteLlm {
                 }
             };
         }
+    }
+
+    /// The choice, with a word on each deployment that sits on the bench for whoever listens.
+    fn select_telling<O: Observer>(&mut self, index: u32, now: Timestamp, observer: &mut O) -> Option<Slot> {
+        if O::LISTENS {
+            self.note_benched(index, now, observer);
+        }
+        self.select(index, now)
     }
 
     /// Chooses among the group's deployments that are not cooling: at random, by weight.

@@ -89,6 +89,18 @@ impl LiteLlm {
         }
     }
 
+    /// Tells an observer which deployments of the group that is being asked sit on the bench.
+    pub(super) fn note_benched<O: Observer>(&self, index: u32, now: Timestamp, observer: &mut O) {
+        let call = self.call(index);
+        let Some(hop) = call.hops.last() else { return };
+        for slot in self.graph.slots_of(hop.group) {
+            if let Some(&Cooldown { cause, until, .. }) = self.state.bench[slot].cooldown(now) {
+                let (request, deployment) = (call.arrived.request, self.graph.slots[slot].deployment);
+                observer.note(now, Note::Skipped { request, deployment, cause, count: None, until: Some(until) });
+            }
+        }
+    }
+
     /// Tells an observer what a failure was taken for.
     pub(super) fn note_failure<O: Observer>(
         &self,
