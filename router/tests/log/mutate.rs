@@ -11,7 +11,7 @@ pub(crate) struct Dice {
 impl Dice {
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.drawn += 1;
-        (draw(self.seed, 0x66_757a_7a, self.drawn, 0) % bound.max(1) as u64) as usize
+        (draw(self.seed, 0x6675_7a7a, self.drawn, 0) % bound.max(1) as u64) as usize
     }
 }
 
@@ -40,7 +40,7 @@ pub(crate) fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
 
 /// Head of a segment, and its frames as they follow.
 pub(crate) fn parts(bytes: &[u8]) -> (usize, Vec<std::ops::Range<usize>>) {
-    let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
+    let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
     let head = 20 + word(12);
     let mut frames = Vec::new();
     let mut at = head;
