@@ -27,7 +27,7 @@ fn a_log_that_lies_is_replayed_to_an_end() {
     let harmed = parent.path().join("harmed");
     fs::create_dir(&harmed).expect("a folder");
     let (mut different, mut refused) = (0, 0);
-    for round in 0..400 {
+    for round in 0..1_200 {
         let mut dice = Dice { seed: round, drawn: 1 << 50 };
         let mut bytes = lie(&whole, &mut dice);
         if round % 8 == 0 {
