@@ -26,14 +26,24 @@ pub(super) struct Sheets {
     readers: Vec<Vec<(u32, u32)>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Sheet {
     reading: Option<Reading>,
-    rows: Vec<Row>,
     members: Vec<Member>,
+    /// What was seen of each, and how long that stands.
+    looks: Vec<Look>,
+    rows: Vec<Row>,
+    /// Headroom times weight of those that may be used without a probe, [`CLOSED`] for the others: what most decisions
+    /// are made from.
+    headroom: Vec<f64>,
+    /// Whether all members have one order.
+    one_order: bool,
 }
 
-/// How quotas were read; rows that were read in another way say nothing.
+/// Less than any headroom.
+const CLOSED: f64 = -1.0;
+
+/// How quotas were read; what was read in another way says nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Reading {
     day: u32,
@@ -45,26 +55,20 @@ struct Reading {
 #[derive(Clone, Copy, Debug)]
 struct Member {
     deployment: DeploymentId,
+    key: u32,
     quota: u32,
     site: u32,
     weight: f64,
+    order: u8,
 }
 
-/// What was last seen of a deployment. Small, because a decision reads all rows of a tier.
+/// How long a look stands.
 #[derive(Clone, Copy, Debug)]
 struct Row {
-    /// Until when it stands; [`Timestamp::ZERO`] when the deployment must be looked at each time.
+    /// [`Timestamp::ZERO`] when the deployment must be looked at each time.
     stale_at: Timestamp,
     /// The longest call that it stands for.
     tokens_left: u64,
-    /// When its quota has room again, and what it lacks until then; [`Timestamp::ZERO`] while it has room.
-    opens: Timestamp,
-    lacks: Cause,
-    /// `min(rpm left, tpm left) / limit + rpd left / limit`, times the deployment's weight.
-    headroom: f64,
-    /// Arena index of the key.
-    key: u32,
-    order: u8,
 }
 
 /// What a look at one deployment finds.
@@ -104,34 +108,27 @@ struct Search<'a> {
     ballot: Ballot,
     /// What any attempt on the tier would probe.
     probes: Probes,
-    /// Arena index of the key that the request has just failed on; [`u32::MAX`] for none.
-    failed_key: u32,
-    members: &'a [Member],
+    /// The key that the request has just failed on.
+    failed_key: Option<u32>,
+    quotas: &'a [Quota],
     sites: &'a [Site],
     best: Option<Best>,
-    /// Deployments of a higher order are not needed.
-    order_end: u8,
-    /// Deployments of less headroom cannot win.
-    floor: f64,
     /// What opens first of all that is closed.
     first: (Timestamp, Cause),
+    /// Deployments whose quota is all that may be in the way.
+    open: u32,
     /// Deployments that rest for soft reasons alone, and the one with room that rests shortest.
     soft: u32,
     shortest: Option<(Timestamp, Pick)>,
-    /// Deployments that rest or are shut for any reason.
-    closed: u32,
 }
 
 /// The best deployment so far. Lower ranks win, then higher scores, then higher bits.
 #[derive(Clone, Copy, Debug)]
 struct Best {
-    index: u32,
+    pick: Pick,
     rank: Rank,
+    order: u8,
     score: f64,
-    /// Known once they had to break a tie.
-    bits: Option<u64>,
-    probes: Probes,
-    contested: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,15 +146,20 @@ impl Sheets {
         let mut sheets = Self::default();
         for tier in &plan.tiers {
             for offset in 0..ENDPOINTS {
-                let mut sheet = Sheet { reading: None, rows: Vec::new(), members: Vec::new() };
+                let mut sheet = Sheet::default();
                 for &deployment in &tier.deployments {
                     let place = plan.places[deployment.index()];
                     let spec = plan.settings.deployments[deployment.index()];
-                    let quota = place.quota + offset;
+                    let (key, quota, site) = (place.key, place.quota + offset, place.site);
                     sheets.add_reader(quota as usize, sheet.rows.len() as u32);
-                    sheet.rows.push(Row::blank(place.key, spec.order));
-                    let weight = f64::from(spec.weight.max(1));
-                    sheet.members.push(Member { deployment, quota, site: place.site, weight });
+                    sheet.add(Member {
+                        deployment,
+                        key,
+                        quota,
+                        site,
+                        weight: f64::from(spec.weight.max(1)),
+                        order: spec.order,
+                    });
                 }
                 sheets.sheets.push(sheet);
             }
@@ -187,6 +189,63 @@ impl Sheets {
     }
 }
 
+impl Sheet {
+    fn add(&mut self, member: Member) {
+        self.one_order = self.members.iter().all(|other| other.order == member.order);
+        self.members.push(member);
+        self.looks.push(Look::Shut(Timestamp::MAX, Cause::None));
+        self.rows.push(Row { stale_at: Timestamp::ZERO, tokens_left: 0 });
+        self.headroom.push(CLOSED);
+    }
+
+    /// Looks wherever the last look does not stand any more for a call of so many tokens, and says whether all stand
+    /// now. What rests on cooldowns, or on what failed calls count for, is seen once and not kept.
+    fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> bool {
+        if self.reading != Some(view.reading) {
+            self.reading = Some(view.reading);
+            self.rows.iter_mut().for_each(|row| row.stale_at = Timestamp::ZERO);
+        }
+        let mut all_stand = true;
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            if view.now < row.stale_at && u64::from(view.tokens) <= row.tokens_left {
+                continue;
+            }
+            let Member { key, quota, weight, .. } = self.members[index];
+            let (quota, key) = (&mut quotas[quota as usize], &keys[key as usize]);
+            let look = view.look(quota, key);
+            *row = view.keep(&look, quota, key);
+            (self.looks[index], self.headroom[index]) = (look, CLOSED);
+            if row.stale_at > view.now {
+                self.headroom[index] = look.headroom().map_or(CLOSED, |headroom| headroom * weight);
+            } else {
+                all_stand = false;
+            }
+        }
+        all_stand
+    }
+
+    /// Of deployments that all stand and are used by headroom alone, the one that has most of it.
+    fn roomiest(&self, ballot: &Ballot, failed_key: Option<u32>) -> Option<DeploymentId> {
+        let bits = |index: usize| ballot.bits(self.members[index].deployment);
+        let (mut most, mut found) = (0.0, None::<(usize, Option<u64>)>);
+        for (index, &headroom) in self.headroom.iter().enumerate() {
+            if headroom < most || (failed_key.is_some() && failed_key == Some(self.members[index].key)) {
+                continue;
+            }
+            match &mut found {
+                Some((best, best_bits)) if headroom == most => {
+                    let own = bits(index);
+                    if own > *best_bits.get_or_insert_with(|| bits(*best)) {
+                        found = Some((index, Some(own)));
+                    }
+                }
+                Some(_) | None => (most, found) = (headroom, Some((index, None))),
+            }
+        }
+        found.map(|(index, _)| self.members[index].deployment)
+    }
+}
+
 impl Router {
     /// Looks at every deployment of a tier and picks the best.
     pub(super) fn scan(&mut self, now: Timestamp, request: &Request, tier: TierId, probes: Probes) -> Offer {
@@ -197,7 +256,6 @@ impl Router {
         let settings = &*self.plan.settings;
         let knobs = &settings.knobs;
         let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
-        let tokens = request.tokens.input.get();
         let ballot = Ballot {
             strategy: knobs.select_strategy,
             decision: draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts)),
@@ -205,63 +263,47 @@ impl Router {
             members: plan.deployments.len() as u32,
             count_errors,
         };
-        let Sheet { reading, rows, members } =
-            &mut self.sheets.sheets[tier.index() * ENDPOINTS as usize + offset as usize];
-        let wanted = Some(Reading { day: rules.day, day_ends: rules.day_ends, count_errors });
-        if *reading != wanted {
-            *reading = wanted;
-            rows.iter_mut().for_each(|row| row.stale_at = Timestamp::ZERO);
+        let reading = Reading { day: rules.day, day_ends: rules.day_ends, count_errors };
+        let view = View { now, tokens: request.tokens.input.get(), reading, rules: &rules, knobs };
+        let sheet = &mut self.sheets.sheets[tier.index() * ENDPOINTS as usize + offset as usize];
+        let all_stand = sheet.refresh(&view, &mut self.quotas, &self.keys);
+        debug_assert!(view.agrees(sheet, &mut self.quotas, &self.keys), "a look was kept too long");
+
+        let failed_key = request.failures.key;
+        let quick = (all_stand && sheet.one_order && ballot.by_headroom())
+            .then(|| sheet.roomiest(&ballot, failed_key))
+            .flatten()
+            .map(|deployment| Pick { deployment, probes, panic: None, contested: false });
+        let back_until =
+            if request.failures.node == Some(node) { request.failures.back_until } else { Timestamp::ZERO };
+        if let Some(pick) = quick
+            && !cfg!(debug_assertions)
+        {
+            return Offer::Ready(pick, back_until.max(now));
         }
 
+        let (quotas, sites) = (&self.quotas[..], &self.sites[..]);
         let mut search = Search {
             ballot,
             probes,
-            failed_key: request.failures.key.unwrap_or(u32::MAX),
-            members,
-            sites: &self.sites,
+            failed_key,
+            quotas,
+            sites,
             best: None,
-            order_end: u8::MAX,
-            floor: f64::NEG_INFINITY,
             first: (Timestamp::MAX, Cause::Dead),
+            open: 0,
             soft: 0,
             shortest: None,
-            closed: 0,
         };
-        let mut seen = 0;
-        for row in rows.iter_mut() {
-            if row.order > search.order_end {
+        for (index, (member, look)) in sheet.members.iter().zip(&sheet.looks).enumerate() {
+            if search.best.is_some_and(|best| best.rank == Rank::Usual && best.order < member.order) {
                 break;
             }
-            let index = seen;
-            seen += 1;
-            if row.stands(now, tokens) {
-                debug_assert!({
-                    let quota = &mut self.quotas[members[index as usize].quota as usize];
-                    row.agrees(&look(now, tokens, count_errors, quota, &self.keys[row.key as usize], (&rules, knobs)))
-                });
-                if now < row.opens {
-                    search.first = search.first.min((row.opens, row.lacks));
-                } else if row.headroom >= search.floor {
-                    search.weigh(index, row, &self.quotas);
-                }
-                continue;
-            }
-            let quota = &mut self.quotas[members[index as usize].quota as usize];
-            let key = &self.keys[row.key as usize];
-            let look = look(now, tokens, count_errors, quota, key, (&rules, knobs));
-            row.keep(&look, members[index as usize].weight, quota, key, (&rules, knobs));
-            search.consider(index, row, &look, &self.quotas);
+            search.consider(index as u32, member, look);
         }
-        let panic = search.panic(seen, knobs.panic_fraction);
-        let usual = search.best.map(|Best { index, probes: own, contested, .. }| Pick {
-            deployment: members[index as usize].deployment,
-            probes: probes.with(own),
-            panic: None,
-            contested,
-        });
-        let back_until =
-            if request.failures.node == Some(node) { request.failures.back_until } else { Timestamp::ZERO };
-        match usual.or(panic) {
+        let found = search.best.map(|best| best.pick).or(search.panic(knobs.panic_fraction));
+        debug_assert!(quick.is_none() || quick == found, "the short way leads elsewhere: {quick:?} {found:?}");
+        match found {
             Some(pick) => Offer::Ready(pick, back_until.max(now)),
             None => later(search.first.0, search.first.1),
         }
@@ -269,163 +311,134 @@ impl Router {
 }
 
 impl Search<'_> {
-    /// Weighs a deployment that may be used.
-    fn weigh(&mut self, index: u32, row: &Row, quotas: &[Quota]) {
-        let rank = if row.key == self.failed_key { Rank::SameKey } else { Rank::Usual };
-        self.weigh_as(index, row, rank, (Probes::default(), false), quotas);
-    }
-
-    fn weigh_as(&mut self, index: u32, row: &Row, rank: Rank, (probes, contested): (Probes, bool), quotas: &[Quota]) {
-        let headroom = if rank == Rank::Learning { 0.0 } else { row.headroom };
-        let score = self.ballot.score(headroom, || self.candidate(index, quotas));
-        let mut bits = None;
-        if let Some(best) = &mut self.best {
-            if rank > best.rank || (rank == best.rank && score < best.score) {
-                return;
-            }
-            if rank == best.rank && score == best.score {
-                let bits_of = |index: u32| self.ballot.bits(self.members[index as usize].deployment);
-                let own = bits_of(index);
-                if own <= *best.bits.get_or_insert_with(|| bits_of(best.index)) {
-                    return;
-                }
-                bits = Some(own);
-            }
-        }
-        self.best = Some(Best { index, rank, score, bits, probes, contested });
-        if rank == Rank::Usual {
-            self.order_end = row.order;
-            if self.ballot.by_headroom() {
-                self.floor = score;
-            }
-        }
-    }
-
-    fn candidate<'b>(&'b self, index: u32, quotas: &'b [Quota]) -> Candidate<'b> {
-        let Member { deployment, quota, site, weight } = self.members[index as usize];
-        Candidate { deployment, index, weight, quota: &quotas[quota as usize], site: &self.sites[site as usize] }
-    }
-
     /// Weighs a deployment, or notes what is in its way.
-    fn consider(&mut self, index: u32, row: &Row, look: &Look, quotas: &[Quota]) {
+    fn consider(&mut self, index: u32, member: &Member, look: &Look) {
         let (until, cause) = match *look {
-            Look::Free { probes, contested, .. } => {
-                let rank = if row.key == self.failed_key { Rank::SameKey } else { Rank::Usual };
-                return self.weigh_as(index, row, rank, (probes, contested), quotas);
+            Look::Free { headroom, probes, contested, tokens_left: _ } => {
+                let rank = if self.failed_key == Some(member.key) { Rank::SameKey } else { Rank::Usual };
+                self.open += 1;
+                return self.weigh(index, member, rank, headroom * member.weight, (probes, contested));
             }
             Look::Full { probes, asks: true, .. } if !probes.any() && !self.probes.any() => {
                 let probes = Probes { charging: true, ..probes };
-                return self.weigh_as(index, row, Rank::Learning, (probes, true), quotas);
+                self.open += 1;
+                return self.weigh(index, member, Rank::Learning, 0.0, (probes, true));
             }
-            Look::Full { until, cause, .. } => (until, cause),
+            Look::Full { until, cause, .. } => {
+                self.open += 1;
+                (until, cause)
+            }
             Look::Rests { until, cause, probes, soft, room } => {
-                self.closed += 1;
                 self.soft += u32::from(soft);
                 if soft && room && self.shortest.is_none_or(|(shortest, _)| until < shortest) {
-                    let (deployment, probes) = (self.members[index as usize].deployment, self.probes.with(probes));
-                    self.shortest = Some((until, Pick { deployment, probes, panic: None, contested: false }));
+                    self.shortest = Some((until, self.pick(member, probes, false)));
                 }
                 (until, cause)
             }
-            Look::Shut(until, cause) => {
-                self.closed += 1;
-                (until, cause)
-            }
+            Look::Shut(until, cause) => (until, cause),
         };
         self.first = self.first.min((until, cause));
     }
 
-    /// The choice against soft cooldowns, where no other is left and too few of the `seen` deployments are open.
-    fn panic(&self, seen: u32, fraction: f64) -> Option<Pick> {
-        if self.best.is_some_and(|best| best.rank <= Rank::SameKey) {
-            return None;
+    fn weigh(&mut self, index: u32, member: &Member, rank: Rank, headroom: f64, (probes, contested): (Probes, bool)) {
+        let &Member { deployment, quota, site, weight, order, .. } = member;
+        let (quota, site) = (&self.quotas[quota as usize], &self.sites[site as usize]);
+        let score = self.ballot.score(headroom, || Candidate { deployment, index, weight, quota, site });
+        let beats = |best: Best| {
+            if rank != best.rank {
+                return rank < best.rank;
+            }
+            let wins_tie = || self.ballot.bits(deployment) > self.ballot.bits(best.pick.deployment);
+            score > best.score || (score == best.score && wins_tie())
+        };
+        if self.best.is_none_or(beats) {
+            self.best = Some(Best { pick: self.pick(member, probes, contested), rank, order, score });
         }
+    }
+
+    fn pick(&self, member: &Member, probes: Probes, contested: bool) -> Pick {
+        Pick { deployment: member.deployment, probes: self.probes.with(probes), panic: None, contested }
+    }
+
+    /// The choice against soft cooldowns, where no other is left and too few deployments are open.
+    fn panic(&self, fraction: f64) -> Option<Pick> {
         let (_, pick) = self.shortest?;
-        let open = seen - self.closed;
-        let share = f64::from(open) / f64::from(open + self.soft);
+        let share = f64::from(self.open) / f64::from(self.open + self.soft);
         (share < fraction).then_some(Pick { panic: Some((share * 1e6) as u32), ..pick })
     }
 }
 
-impl Row {
-    fn blank(key: u32, order: u8) -> Self {
-        let (stale_at, opens) = (Timestamp::ZERO, Timestamp::ZERO);
-        Self { stale_at, tokens_left: 0, opens, lacks: Cause::None, headroom: 0.0, key, order }
-    }
-
-    /// Whether what was seen stands for a call of so many tokens.
-    fn stands(&self, now: Timestamp, tokens: u32) -> bool {
-        now < self.stale_at && u64::from(tokens) <= self.tokens_left
-    }
-
-    /// Keeps what a look found. What rests on the call's length, on a cooldown, or on what failed calls count for is
-    /// seen once and not kept.
-    fn keep(&mut self, look: &Look, weight: f64, quota: &Quota, key: &KeyState, (rules, knobs): (&Rules, &Knobs)) {
-        let asks = knobs.rate_charge_errors == ChargeErrors::Learn && quota.has_errors(rules);
-        let plain = key.cooldown.is_none() && quota.cooldown.is_none() && !asks;
-        let keeps = match *look {
-            Look::Free { headroom, tokens_left, .. } => {
-                (self.headroom, self.tokens_left, self.opens) = (headroom * weight, tokens_left, Timestamp::ZERO);
-                plain
-            }
-            Look::Full { until, cause, .. } => {
-                (self.opens, self.lacks, self.tokens_left) = (until, cause, u64::MAX);
-                plain && (cause == Cause::RateDay || !quota.limits_tokens())
-            }
-            Look::Rests { .. } | Look::Shut(..) => false,
-        };
-        self.stale_at = if keeps { quota.changes_at(rules) } else { Timestamp::ZERO };
-    }
-
-    /// Whether a fresh look finds what was kept.
-    fn agrees(&self, look: &Look) -> bool {
-        match *look {
-            Look::Free { tokens_left, probes, contested, headroom: _ } => {
-                self.opens == Timestamp::ZERO && self.tokens_left == tokens_left && !probes.any() && !contested
-            }
-            Look::Full { until, cause, probes, asks } => {
-                (self.opens, self.lacks) == (until, cause) && !probes.any() && !asks
-            }
-            Look::Rests { .. } | Look::Shut(..) => false,
+impl Look {
+    /// What a deployment has that may be used.
+    fn headroom(&self) -> Option<f64> {
+        match *self {
+            Look::Free { headroom, .. } => Some(headroom),
+            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => None,
         }
     }
 }
 
-/// Looks at one deployment.
-fn look(
+/// How deployments are looked at for one decision.
+struct View<'a> {
     now: Timestamp,
     tokens: u32,
-    count_errors: bool,
-    quota: &mut Quota,
-    key: &KeyState,
-    (rules, knobs): (&Rules, &Knobs),
-) -> Look {
-    let mut probes = Probes::default();
-    if key.drained > now {
-        return Look::Shut(key.drained, Cause::Operator);
-    }
-    match quota.cooldown.gate(now, knobs.probe_concurrent) {
-        Gate::Open => {}
-        Gate::Probe => probes.quota = true,
-        Gate::Closed(until, cause) => return Look::Shut(until, cause),
-    }
-    let room = quota.room(now, tokens, count_errors, rules);
-    match key.cooldown.gate(now, knobs.probe_concurrent) {
-        Gate::Open => {}
-        Gate::Probe => probes.key = true,
-        Gate::Closed(until, cause) => {
-            let room = matches!(room, Room::Free { .. });
-            return Look::Rests { until, cause, probes, soft: key.cooldown.is_soft(), room };
+    reading: Reading,
+    rules: &'a Rules,
+    knobs: &'a Knobs,
+}
+
+impl View<'_> {
+    /// Looks at one deployment.
+    fn look(&self, quota: &mut Quota, key: &KeyState) -> Look {
+        let View { now, tokens, reading: Reading { count_errors, .. }, rules, knobs } = *self;
+        let mut probes = Probes::default();
+        if key.drained > now {
+            return Look::Shut(key.drained, Cause::Operator);
+        }
+        match quota.cooldown.gate(now, knobs.probe_concurrent) {
+            Gate::Open => {}
+            Gate::Probe => probes.quota = true,
+            Gate::Closed(until, cause) => return Look::Shut(until, cause),
+        }
+        let room = quota.room(now, tokens, count_errors, rules);
+        match key.cooldown.gate(now, knobs.probe_concurrent) {
+            Gate::Open => {}
+            Gate::Probe => probes.key = true,
+            Gate::Closed(until, cause) => {
+                let room = matches!(room, Room::Free { .. });
+                return Look::Rests { until, cause, probes, soft: key.cooldown.is_soft(), room };
+            }
+        }
+        let learns = knobs.rate_charge_errors == ChargeErrors::Learn;
+        match room {
+            Room::Free { headroom, tokens_left } => {
+                let contested = learns && !count_errors && quota.is_contested(rules);
+                Look::Free { headroom, tokens_left, probes, contested }
+            }
+            Room::Full { until, cause, contested, count: _ } => {
+                Look::Full { until, cause, probes, asks: learns && contested && quota.next_learning <= now }
+            }
         }
     }
-    let learns = knobs.rate_charge_errors == ChargeErrors::Learn;
-    match room {
-        Room::Free { headroom, tokens_left } => {
-            let contested = learns && !count_errors && quota.is_contested(rules);
-            Look::Free { headroom, tokens_left, probes, contested }
-        }
-        Room::Full { until, cause, contested, count: _ } => {
-            Look::Full { until, cause, probes, asks: learns && contested && quota.next_learning <= now }
-        }
+
+    /// How long a look stands. When a quota that limits tokens is full, its next room is a matter of the call's length.
+    fn keep(&self, look: &Look, quota: &Quota, key: &KeyState) -> Row {
+        let asks = self.knobs.rate_charge_errors == ChargeErrors::Learn && quota.has_errors(self.rules);
+        let plain = key.cooldown.is_none() && quota.cooldown.is_none() && !asks;
+        let (keeps, tokens_left) = match *look {
+            Look::Free { tokens_left, .. } => (plain, tokens_left),
+            Look::Full { cause, .. } => (plain && (cause == Cause::RateDay || !quota.limits_tokens()), u64::MAX),
+            Look::Rests { .. } | Look::Shut(..) => (false, 0),
+        };
+        Row { stale_at: if keeps { quota.changes_at(self.rules) } else { Timestamp::ZERO }, tokens_left }
+    }
+
+    /// Whether fresh looks find what the sheet says.
+    fn agrees(&self, sheet: &Sheet, quotas: &mut [Quota], keys: &[KeyState]) -> bool {
+        sheet
+            .members
+            .iter()
+            .zip(&sheet.looks)
+            .all(|(member, kept)| self.look(&mut quotas[member.quota as usize], &keys[member.key as usize]) == *kept)
     }
 }
