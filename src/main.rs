@@ -6,6 +6,7 @@ mod demo;
 mod failure;
 mod import;
 mod log;
+mod mock;
 mod outcome;
 mod replay;
 mod serve;
@@ -35,6 +36,7 @@ enum Command {
     Sweep(sweep::Args),
     Check(check::Args),
     Import(import::Args),
+    Mock(mock::Args),
     Replay(replay::Args),
     Log(log::Args),
     Serve(serve::Args),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Sweep(args) => sweep::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Mock(args) => mock::run(&args),
         Command::Replay(args) => replay::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Serve(args) => serve::run(&args),

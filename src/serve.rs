@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use clap::Args as ClapArgs;
 use stormproof_router::config::ProcessEnvironment;
+use stormproof_router::core::WallTime;
 use stormproof_router::proxy::{KEYS_VARIABLE, Options, ServeError, Serving, Source, assume};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -26,20 +27,33 @@ pub(crate) struct Args {
     #[cfg(debug_assertions)]
     #[arg(long, value_name = "N", default_value = "1", hide = true)]
     time_scale: NonZeroU32,
+    /// Let the proxy's wall clock show this time at the start, as `2025-04-18 22:10 America/Los_Angeles`
+    #[cfg(debug_assertions)]
+    #[arg(long, value_name = "TIME", hide = true, value_parser = moment)]
+    starts: Option<WallTime>,
+}
+
+#[cfg(debug_assertions)]
+fn moment(text: &str) -> Result<WallTime, String> {
+    stormproof_router::config::moment(text).map(|(wall, _zone)| wall)
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     log_to_stderr();
     #[cfg(debug_assertions)]
-    let time_scale = args.time_scale;
+    let (time_scale, starts) = (args.time_scale, args.starts);
     #[cfg(not(debug_assertions))]
-    let time_scale = NonZeroU32::MIN;
+    let (time_scale, starts) = (NonZeroU32::MIN, None::<WallTime>);
     let (source, base) = source(args)?;
     let environment = Arc::new(ProcessEnvironment { base });
     let options = Options { source, environment, time_scale, roots: None };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let serving = Serving::start(options).await.map_err(failure)?;
+        let serving = match starts {
+            Some(wall) => Serving::rehearse(options, wall).await,
+            None => Serving::start(options).await,
+        };
+        let serving = serving.map_err(failure)?;
         serving.until_told().await.map_err(Failure::from)
     })
 }

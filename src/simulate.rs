@@ -29,14 +29,21 @@ pub(crate) struct Args {
 /// Which scenario, and how much of it.
 #[derive(ClapArgs)]
 pub(crate) struct Which {
-    /// A scenario file, or the name of one that is built in
-    scenario: String,
+    #[command(flatten)]
+    chosen: Chosen,
     /// Only this router of the scenario; may be given several times
     #[arg(long = "policy", value_name = "NAME")]
     policies: Vec<String>,
     /// Replications: seeds 1 to N, instead of the scenario's own number
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) seeds: Option<u32>,
+}
+
+/// A scenario, possibly changed.
+#[derive(ClapArgs)]
+pub(crate) struct Chosen {
+    /// A scenario file, or the name of one that is built in
+    scenario: String,
     /// Change one setting of the scenario first, such as `world.latency.p50=5s` or `trip.ratio=0.3`; may be repeated
     #[arg(long = "set", value_name = "SETTING=VALUE")]
     changes: Vec<String>,
@@ -76,16 +83,7 @@ impl Which {
 
     /// The scenario's document, with the changes asked for.
     pub(crate) fn document(&self) -> Result<Document, Failure> {
-        let document = match (Path::new(&self.scenario).exists(), scenario::built_in(&self.scenario)) {
-            (false, Some(document)) => document,
-            (_, _) => Document::open(Path::new(&self.scenario)),
-        };
-        self.changes.iter().try_fold(document.map_err(Failure::input)?, |document, change| {
-            let (setting, value) = change.split_once('=').ok_or_else(|| {
-                Failure::Input(format!("error: --set {change}: write a setting and its value, as in `seeds=5`"))
-            })?;
-            document.with(setting, value).map_err(Failure::input)
-        })
+        self.chosen.document()
     }
 
     /// Only the routers and seeds asked for.
@@ -108,5 +106,21 @@ impl Which {
         }
         scenario.seeds = self.seeds.unwrap_or(scenario.seeds);
         Ok(scenario)
+    }
+}
+
+impl Chosen {
+    /// The scenario's document, with the changes asked for.
+    pub(crate) fn document(&self) -> Result<Document, Failure> {
+        let document = match (Path::new(&self.scenario).exists(), scenario::built_in(&self.scenario)) {
+            (false, Some(document)) => document,
+            (_, _) => Document::open(Path::new(&self.scenario)),
+        };
+        self.changes.iter().try_fold(document.map_err(Failure::input)?, |document, change| {
+            let (setting, value) = change.split_once('=').ok_or_else(|| {
+                Failure::Input(format!("error: --set {change}: write a setting and its value, as in `seeds=5`"))
+            })?;
+            document.with(setting, value).map_err(Failure::input)
+        })
     }
 }

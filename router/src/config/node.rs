@@ -178,6 +178,20 @@ impl Node {
         Self { spot, value }
     }
 
+    /// As JSON, which is YAML too. Every scalar is a string there; a field reads it as if it stood without quotes.
+    pub fn to_json(&self) -> String {
+        self.json().to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        match &self.value {
+            Value::Nothing => serde_json::Value::Null,
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Self::json).collect(),
+            Value::Map(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.value.json())).collect(),
+        }
+    }
+
     /// As one line, the way it could be written.
     pub fn brief(&self) -> String {
         match &self.value {

@@ -14,7 +14,7 @@ use super::live::Rules;
 use super::message::{Handle, Message};
 use super::translate::{Prepared, Question, StreamReader};
 use super::upstream::{Limits, Target, Verb};
-use crate::core::{AttemptId, Ending, Facts, Finished, Timeouts, Transport, Usage};
+use crate::core::{AttemptId, Ending, Facts, Finished, Reason, Timeouts, Transport, Usage};
 use crate::wire::{self, ClientError, Failure, Refusal};
 
 /// The largest whole answer: a few generated images are 20 MB.
@@ -60,6 +60,8 @@ pub(super) struct Over {
 pub(super) enum Answer {
     /// The whole answer, in the client's dialect.
     Whole(Bytes),
+    /// A stream that was over with its first event, in the client's dialect.
+    Stream(Bytes),
     /// An error, in the provider's words.
     Error {
         /// As HTTP said it, or as the event inside the stream did.
@@ -200,7 +202,8 @@ fn whole(
     clock: &Clock,
 ) -> Progress {
     let facts = wire::facts(status, headers, &body, clock.wall());
-    if facts != Facts::default() {
+    let blocked = facts.reason == Some(Reason::ContentBlocked) && facts.inner_status.is_none();
+    if facts != Facts::default() && !blocked {
         // A 200 that is an error inside.
         let status = facts.inner_status.unwrap_or(status);
         return over(Ending::Transport(Transport::ErrorEvent), facts, None, Answer::Error { status, body });
@@ -235,7 +238,22 @@ async fn begin_stream(target: &Target, question: &Question, mut body: Incoming, 
             }
         }
     }
+    if reader.is_blocked() {
+        return blocked(body, reader, deadlines).await;
+    }
     Progress::Streaming(Box::new(Streaming { body, reader }))
+}
+
+/// The prompt was blocked: another model may take it, so the client is shown nothing before the router's word.
+async fn blocked(body: Incoming, mut reader: StreamReader, deadlines: Deadlines) -> Progress {
+    let rest = match collect(body, ERROR_MAX, deadlines, || {}).await {
+        Ok(rest) | Err((_, rest)) => rest,
+    };
+    // What comes after a blocked prompt is framing; without it the stream ends where it stands.
+    let _whole = reader.push(&rest).and_then(|()| reader.end());
+    let facts = Facts { reason: Some(Reason::ContentBlocked), ..Facts::default() };
+    let shown = reader.pull().unwrap_or_default();
+    over(Ending::Status(200), facts, reader.usage(), Answer::Stream(shown))
 }
 
 /// What the failure of a stream means.

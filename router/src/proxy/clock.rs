@@ -18,6 +18,8 @@ pub struct Clock {
     started: Instant,
     timestamp: Timestamp,
     wall: WallTime,
+    /// Whether the wall clock is our own, because a day is rehearsed.
+    rehearses: bool,
     scale: NonZeroU32,
 }
 
@@ -25,9 +27,14 @@ impl Clock {
     /// A clock that starts now. Its time continues at `wall clock - epoch`, but never before `resume`: the first moment
     /// after everything that the log holds. With `scale` above 1 it runs that many times faster than the world.
     pub fn start(epoch: WallTime, resume: Timestamp, scale: NonZeroU32) -> Self {
-        let wall = wall_now();
+        let clock = Self::rehearse(wall_now(), epoch, resume, scale);
+        Self { rehearses: scale.get() > 1, ..clock }
+    }
+
+    /// The same, with a wall clock of its own that shows `wall` now.
+    pub fn rehearse(wall: WallTime, epoch: WallTime, resume: Timestamp, scale: NonZeroU32) -> Self {
         let since_epoch = Timestamp::from_nanos(wall.since(epoch).as_nanos());
-        Self { started: Instant::now(), timestamp: since_epoch.max(resume), wall, scale }
+        Self { started: Instant::now(), timestamp: since_epoch.max(resume), wall, rehearses: true, scale }
     }
 
     /// The router's time.
@@ -40,9 +47,9 @@ impl Clock {
         self.timestamp + self.scaled(instant)
     }
 
-    /// The wall clock. On a scaled clock it runs as fast as the router's time.
+    /// The wall clock. While a day is rehearsed it runs as fast as the router's time.
     pub fn wall(&self) -> WallTime {
-        if self.scale.get() == 1 { wall_now() } else { self.wall + self.scaled(Instant::now()) }
+        if self.rehearses { self.wall + self.scaled(Instant::now()) } else { wall_now() }
     }
 
     /// How long the world takes for `duration` of the router's time.
@@ -99,5 +106,14 @@ mod tests {
         let in_a_minute = clock.instant(clock.now() + Duration::from_secs(60));
         assert_eq!(in_a_minute, Some(Instant::now() + std::time::Duration::from_secs(1)));
         assert_eq!(clock.instant(Timestamp::MAX), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rehearsed_day_begins_when_it_is_told_to() {
+        let evening = WallTime::from_nanos(1_745_039_400_000_000_000);
+        let clock = Clock::rehearse(evening, evening, Timestamp::ZERO, scale(1));
+        assert_eq!((clock.now(), clock.wall()), (Timestamp::ZERO, evening));
+        tokio::time::advance(std::time::Duration::from_secs(2)).await;
+        assert_eq!(clock.wall(), evening + Duration::from_secs(2), "the machine's own clock does not matter");
     }
 }

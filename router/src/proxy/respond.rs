@@ -54,6 +54,13 @@ pub(super) fn close(
 ) -> Response<Body> {
     let mut response = match (verdict.outcome, answer) {
         (Outcome::Answered, Answer::Whole(body)) => whole(body),
+        // A blocked prompt: the provider's 200 says so in its own way.
+        (Outcome::Failed, Answer::Whole(body)) if verdict.status == 200 => whole(body),
+        (Outcome::Failed, Answer::Stream(body)) if verdict.status == 200 => {
+            let mut response = whole(body);
+            response.headers_mut().insert(CONTENT_TYPE, question.stream_type());
+            response
+        }
         (Outcome::Failed, Answer::Error { status, body }) if status == verdict.status => {
             passed_on(live, question, status, &body)
         }

@@ -24,7 +24,7 @@ use super::reload::{LoadError, Loader, Source};
 use super::start::{Listeners, Proxy, Setup, StartError};
 use super::{site, tls};
 use crate::config::{self, Config, Environment};
-use crate::core::{RequestId, Route, Router, Timestamp};
+use crate::core::{RequestId, Route, Router, Timestamp, WallTime};
 use crate::log::{
     self, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError, Writer,
 };
@@ -98,18 +98,31 @@ impl Serving {
     /// # Errors
     /// When the configuration, a socket or the log is not usable.
     pub async fn start(options: Options) -> Result<Self, ServeError> {
+        Self::start_at(options, None).await
+    }
+
+    /// The same as if the wall clock showed `wall` now: a day is rehearsed over real sockets.
+    ///
+    /// # Errors
+    /// As [`Serving::start`].
+    pub async fn rehearse(options: Options, wall: WallTime) -> Result<Self, ServeError> {
+        Self::start_at(options, Some(wall)).await
+    }
+
+    async fn start_at(options: Options, wall: Option<WallTime>) -> Result<Self, ServeError> {
+        let began = wall.unwrap_or_else(wall_now);
         let known = options.source.text()?;
         let config = options.source.parse(&known)?;
         let sockets = Sockets::open(&config)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let salt = salt(&config)?;
         let (live, warnings) =
-            site::live(&config, &*options.environment, salt.bytes(), wall_now()).map_err(LoadError::Site)?;
+            site::live(&config, &*options.environment, salt.bytes(), began).map_err(LoadError::Site)?;
         for warning in warnings {
             warn!(%warning, "the configuration is unwise");
         }
         let token = live.admin_token().cloned();
-        let carried = open_log(&config, &live, sockets.handed_over, options.time_scale).await?;
+        let carried = open_log(&config, &live, sockets.handed_over, options.time_scale, wall).await?;
         let Carried { router, mut writer, clock, last_request, lost, is_new } = carried;
         writer.begin(clock.now(), clock.wall(), &router, is_new);
         let setup = Setup { router, journal: writer, clock, live, last_request, lost, roots: options.roots };
@@ -199,26 +212,33 @@ struct Carried {
 
 /// Opens the log and rebuilds the router from it. With sockets that were handed over it waits for another process to
 /// let go of it.
-async fn open_log(config: &Config, live: &Live, wait: bool, scale: NonZeroU32) -> Result<Carried, ServeError> {
+async fn open_log(
+    config: &Config,
+    live: &Live,
+    wait: bool,
+    scale: NonZeroU32,
+    wall: Option<WallTime>,
+) -> Result<Carried, ServeError> {
     let directory = config.log.dir.clone();
     let options = log_options(config, if wait { Patience::Wait } else { Patience::None });
     let settings = Arc::clone(&live.settings);
     let opened = tokio::task::spawn_blocking(move || -> Result<Carried, ServeError> {
         let fresh = Router::new();
-        let opening = Opening { policy: fresh.policy(), seed: settings.seed, epoch: wall_now(), settings };
+        let opening =
+            Opening { policy: fresh.policy(), seed: settings.seed, epoch: wall.unwrap_or_else(wall_now), settings };
         let (writer, recovery) = Writer::open(&directory, opening, options)?;
         if let Some(torn) = &recovery.cut {
             warn!(?torn, "the last frame of the event log was torn and has been cut off");
         }
         let epoch = writer.header().epoch;
         let Some((last, _events)) = recovery.last else {
-            let clock = Clock::start(epoch, Timestamp::ZERO, scale);
+            let clock = clock(wall, epoch, Timestamp::ZERO, scale);
             let (last_request, lost) = (RequestId::new(0), InFlight::default());
             return Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true });
         };
         // A request's number is never above that of its event, so this one is new.
         let last_request = RequestId::new(writer.sequence());
-        let clock = Clock::start(epoch, last + crate::core::Duration::from_nanos(1), scale);
+        let clock = clock(wall, epoch, last + crate::core::Duration::from_nanos(1), scale);
         match log::rebuild::<Router>(&directory) {
             Ok(Some(rebuilt)) => {
                 info!(events = rebuilt.sequence, in_order = recovery.in_order, "rebuilt from the event log");
@@ -238,6 +258,14 @@ async fn open_log(config: &Config, live: &Live, wait: bool, scale: NonZeroU32) -
         }
     });
     opened.await.map_err(|_panicked_or_cancelled| ServeError::Background)?
+}
+
+/// A clock that starts now, by the wall clock or by that of a rehearsed day.
+fn clock(wall: Option<WallTime>, epoch: WallTime, resume: Timestamp, scale: NonZeroU32) -> Clock {
+    match wall {
+        Some(wall) => Clock::rehearse(wall, epoch, resume, scale),
+        None => Clock::start(epoch, resume, scale),
+    }
 }
 
 fn log_options(config: &Config, patience: Patience) -> LogOptions {

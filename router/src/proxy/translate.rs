@@ -327,6 +327,11 @@ impl StreamReader {
         self.stream.is_good()
     }
 
+    /// Whether the first event says that a safety rule held the answer back.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.stream.is_blocked()
+    }
+
     /// What the provider has counted so far.
     pub(super) fn usage(&self) -> Option<Usage> {
         self.stream.usage()

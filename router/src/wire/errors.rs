@@ -43,15 +43,17 @@ impl Headers for http::HeaderMap {
 /// What an answer says. `status` is HTTP's; for an error event inside a stream it is the stream's 200, and the
 /// event's own status is reported as [`Facts::inner_status`]. `now` is needed for a `Retry-After` that is a date.
 ///
-/// A success without an error in it gives [`Facts::default`]. So does a body that says nothing we know: the status
-/// alone then decides.
+/// A success without an error in it gives [`Facts::default`], unless a safety rule held the whole of it back: providers
+/// answer such a prompt with a 200 that holds no answer. A body that says nothing we know gives it too: the status alone
+/// then decides.
 pub fn facts(status: u16, headers: &impl Headers, body: &[u8], now: WallTime) -> Facts {
     let success = (200..300).contains(&status);
     let body = &body[..body.len().min(BODY_MAX)];
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let envelope = parsed.as_ref().and_then(|body| Envelope::find(body, success));
     if success && envelope.is_none() {
-        return Facts::default();
+        let reason = parsed.as_ref().is_some_and(is_blocked).then_some(Reason::ContentBlocked);
+        return Facts { reason, ..Facts::default() };
     }
     let raw = match &parsed {
         Some(_) => "".into(),
@@ -69,6 +71,30 @@ pub fn facts(status: u16, headers: &impl Headers, body: &[u8], now: WallTime) ->
         retry_after: retry_after(envelope, message, effective, headers, now),
         reason,
     }
+}
+
+/// Whether a success holds nothing because a safety rule blocked the prompt: Gemini sends no candidates and says why,
+/// OpenAI's followers send an empty message that ends with `content_filter`.
+fn is_blocked(body: &Value) -> bool {
+    let is_empty = |value: Option<&Value>| match value {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(items)) => items.is_empty(),
+        Some(Value::Object(_) | Value::Bool(_) | Value::Number(_)) => false,
+    };
+    let reason = body.pointer("/promptFeedback/blockReason");
+    if reason.and_then(Value::as_str).is_some_and(|reason| reason != "BLOCK_REASON_UNSPECIFIED") {
+        return is_empty(body.get("candidates"));
+    }
+    let Some(choices) = body.get("choices").and_then(Value::as_array) else { return false };
+    let held_back = |choice: &Value| {
+        let message = choice.get("message").or_else(|| choice.get("delta"));
+        let says = |name| !is_empty(message.and_then(|message| message.get(name)));
+        choice.get("finish_reason").and_then(Value::as_str) == Some("content_filter")
+            && !says("content")
+            && !says("tool_calls")
+    };
+    !choices.is_empty() && choices.iter().all(held_back)
 }
 
 /// The status that the body claims. Inside a 200 an OpenAI-style event has no number, so its label must do.
@@ -114,5 +140,38 @@ fn retry_after(
     match retry_info {
         Some(_) => retry_after::from_body(retry_info, sentence),
         None => header().or(sentence),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reason(body: &str) -> Option<Reason> {
+        facts(200, &[("", ""); 0], body.as_bytes(), WallTime::default()).reason
+    }
+
+    #[test]
+    fn a_success_without_an_answer_says_that_the_prompt_was_blocked() {
+        let gemini =
+            r#"{"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}, "usageMetadata": {"promptTokenCount": 4}}"#;
+        let chat = r#"{"choices": [{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": "content_filter"}]}"#;
+        let chunk = r#"{"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": "content_filter"}]}"#;
+        for blocked in [gemini, chat, chunk] {
+            assert_eq!(reason(blocked), Some(Reason::ContentBlocked), "{blocked}");
+        }
+    }
+
+    #[test]
+    fn what_was_answered_is_an_answer_however_it_ended() {
+        let rated = r#"{"promptFeedback": {"safetyRatings": []}, "candidates": [{"finishReason": "STOP"}]}"#;
+        let held_back = r#"{"candidates": [{"content": {}, "finishReason": "SAFETY"}]}"#;
+        let both = r#"{"promptFeedback": {"blockReason": "OTHER"}, "candidates": [{"finishReason": "STOP"}]}"#;
+        let begun = r#"{"choices": [{"message": {"content": "It is"}, "finish_reason": "content_filter"}]}"#;
+        let called = r#"{"choices": [{"message": {"tool_calls": [{"id": "a"}]}, "finish_reason": "content_filter"}]}"#;
+        let usage = r#"{"choices": [], "usage": {"prompt_tokens": 4}}"#;
+        for answered in [rated, held_back, both, begun, called, usage, "{}", "[]", "7"] {
+            assert_eq!(reason(answered), None, "{answered}");
+        }
     }
 }

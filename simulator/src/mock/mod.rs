@@ -18,6 +18,7 @@ mod ask;
 mod caller;
 mod changes;
 mod clock;
+mod configuration;
 mod control;
 mod decide;
 mod keys;
@@ -45,6 +46,7 @@ use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+pub use self::configuration::{configuration, token};
 pub use self::keys::secret;
 pub use self::manners::{CutManner, ErrorManner, MalformedManner, Manners};
 pub use self::records::{Answer, Record};

@@ -143,6 +143,11 @@ impl Document {
         Ok(Self { root, origin, config_origin, files: Arc::new(files) })
     }
 
+    /// Its configuration as it is written, wherever it stands.
+    pub fn config(&self) -> &Node {
+        self.root.entry("config").unwrap_or(&self.root)
+    }
+
     /// This document with one part changed: `seeds`, `world.latency.p50`, `clients.0.turns`,
     /// `config.tiers.free-pro.limits.rpm`, `stormproof.trip.ratio` for one router; or, for every router that has it, a
     /// knob or an option of LiteLLM by its own name (`trip.ratio`, `cooldown_time`). `value` is written as in the file.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stormproof_router::core::{
-    Ending, Endpoint, Facts, KeyId, Reason, Timestamp, Tokens, Transport, Violation, WallTime,
+    Ending, Endpoint, Facts, KeyId, Reason, Timestamp, Tokens, Transport, Violation, Violations, WallTime,
 };
 use stormproof_router::wire::{self, Dialect, Failure, Framing, Front, Identity};
 use stormproof_simulator::draws::Stream;
@@ -91,6 +91,19 @@ fn planned(case: &Case, way: Way, turn: u64) -> Plan {
     World::new(&case.day.world, 1, Timestamp::MAX).call(Timestamp::ZERO, &call).1
 }
 
+/// A prompt that a safety rule held back.
+const BLOCKED: Facts = Facts {
+    inner_status: None,
+    violations: Violations {
+        requests_minute: Violation::None,
+        requests_day: Violation::None,
+        tokens_minute: Violation::None,
+        tokens_day: Violation::None,
+    },
+    retry_after: None,
+    reason: Some(Reason::ContentBlocked),
+};
+
 /// What the answer means, read as the live proxy reads it.
 fn meaning(way: Way, answer: &Answer) -> (Ending, Facts) {
     let facts = wire::facts(answer.status, &answer.headers, &answer.body, WallTime::default());
@@ -107,6 +120,7 @@ fn meaning(way: Way, answer: &Answer) -> (Ending, Facts) {
         }
         let read = wire::answer(way.front(), way.dialect, &answer.body, &Identity::default());
         return match read {
+            Ok(_) if facts == BLOCKED => (Ending::Status(200), facts),
             _ if facts != Facts::default() => (Ending::Transport(Transport::ErrorEvent), facts),
             Ok(_) => (Ending::Status(200), facts),
             Err(_) => broken(Transport::Malformed),
@@ -119,6 +133,7 @@ fn meaning(way: Way, answer: &Answer) -> (Ending, Facts) {
         End::Cut | End::Reset => Err(Failure::Cut),
     });
     match read {
+        Ok(()) if stream.is_blocked() => (Ending::Status(200), BLOCKED),
         Ok(()) => (Ending::Status(200), Facts::default()),
         Err(Failure::Cut) => broken(Transport::Cut),
         Err(Failure::Malformed) => broken(Transport::Malformed),
@@ -134,7 +149,7 @@ async fn assert_agrees(mock: &Mock, case: &Case, way: Way, turn: u64) {
     let refused = plan.ending == Ending::Transport(Transport::Connect);
     let expected = if refused { Ending::Transport(Transport::Reset) } else { plan.ending };
     assert_eq!((ending, facts), (expected, plan.facts), "{way:?}: {} {}", answer.status, answer.text());
-    if ending == Ending::Status(200) {
+    if ending == Ending::Status(200) && facts != BLOCKED {
         let usage = usage(way, &answer);
         assert_eq!(usage, plan.usage, "{way:?}: {}", answer.text());
     }
@@ -177,6 +192,7 @@ async fn every_fault_is_read_back_as_it_was_planned() {
         Faults { cut: 1.0, ..none },
         Faults { error_event: 1.0, ..none },
         Faults { slow: 1.0, ..none },
+        Faults { blocked: 1.0, ..none },
         Faults { spurious_limit: 1.0, ..none },
     ];
     for manners in every_manner() {

@@ -6,7 +6,7 @@ use super::gemini_answers::GeminiAnswers;
 use super::gemini_writer::GeminiWriter;
 use super::responses_writer::ResponsesWriter;
 use super::{Front, Glimpse, Identity, Malformed};
-use crate::core::{Facts, Usage, WallTime};
+use crate::core::{Facts, Reason, Usage, WallTime};
 use crate::wire::dialect::Dialect;
 use crate::wire::errors::facts;
 use crate::wire::gemini::Answer;
@@ -49,6 +49,7 @@ struct Relay {
     framing: Framing,
     mode: Mode,
     good: bool,
+    blocked: bool,
     finished: bool,
     usage: Option<Usage>,
     include_usage: bool,
@@ -98,6 +99,7 @@ impl Stream {
             framing: arriving,
             mode,
             good: false,
+            blocked: false,
             finished: false,
             usage: None,
             include_usage: false,
@@ -132,6 +134,11 @@ impl Stream {
     /// Whether a good event has come: the provider has accepted the call, and what is in `out` may be shown.
     pub fn is_good(&self) -> bool {
         self.relay.good
+    }
+
+    /// Whether the first event says that a safety rule held the answer back: there is nothing more to come.
+    pub fn is_blocked(&self) -> bool {
+        self.relay.blocked
     }
 
     /// The counts so far; the provider's last word is the one that holds.
@@ -180,6 +187,9 @@ impl Relay {
             self.finished |= !self.from_gemini;
             self.pass(raw, out);
             return Ok(());
+        }
+        if !self.good {
+            self.blocked = said(data).reason == Some(Reason::ContentBlocked);
         }
         match &mut self.mode {
             Mode::Pass => {
@@ -302,8 +312,7 @@ fn fail_if_error(data: &[u8]) -> Result<(), Failure> {
         #[serde(default)]
         message: crate::wire::json::Present,
     }
-    // Neither the clock nor a header matters for what stands in an event.
-    let said = facts(200, &[("", ""); 0], data, WallTime::default());
+    let said = said(data);
     let declared = match serde_json::from_slice::<Declared>(data) {
         Ok(Declared { error, object, message }) => match object {
             Some(object) => object == "error" || error.is_some(),
@@ -311,5 +320,12 @@ fn fail_if_error(data: &[u8]) -> Result<(), Failure> {
         },
         Err(_no_object) => false,
     };
-    if declared || said != Facts::default() { Err(Failure::Error(said)) } else { Ok(()) }
+    // A blocked prompt is an answer, if an empty one.
+    let fails = said.reason != Some(Reason::ContentBlocked) && said != Facts::default();
+    if declared || fails { Err(Failure::Error(said)) } else { Ok(()) }
+}
+
+/// The facts in an event. Neither the clock nor a header matters for what stands in one.
+fn said(data: &[u8]) -> Facts {
+    facts(200, &[("", ""); 0], data, WallTime::default())
 }

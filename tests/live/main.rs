@@ -1,0 +1,13 @@
+//! The simulator's days over real sockets: `serve` in front of the mock, both faster than the world, and clients that
+//! behave as the simulated ones do.
+
+mod arms;
+mod callers;
+#[expect(dead_code, reason = "a client that the mock's own tests share, who ask for more")]
+#[path = "../../simulator/tests/mock/http.rs"]
+mod http;
+mod incident;
+mod stage;
+
+/// Days on a fast clock must not fight for the processor: they are run one after the other.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
