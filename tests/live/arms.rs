@@ -67,7 +67,7 @@ const CASES: [Case; 14] = [
         name: "a minute limit that is smaller than configured costs a call, and then none",
         changes: &[("world.limits", "{gemini-2.5-flash: {rpm: 1}}")],
         asks: &[0, 6, 12, 18, 30, 40],
-        shows: &["Answered 200 [] attempts 2"],
+        shows: &["dear paid-01", "Answered 200 [] attempts 4"],
     },
     Case {
         name: "silence ends at the deadline",

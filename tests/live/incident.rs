@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use stormproof_router::core::{Duration, Router, TierId};
+use stormproof_router::core::{Duration, Router, TierId, Usd};
 use stormproof_router::log::verify;
 use stormproof_simulator::mock::{Answer, Manners};
 use stormproof_simulator::scenario::{Document, built_in};
@@ -53,7 +53,7 @@ async fn the_incident_comes_out_as_the_simulator_predicts() {
     assert_eq!(days.iter().map(|day| day.turns).collect::<Vec<_>>(), turns, "the same turns");
     let (success, simulated) = (mean(&|seed| days[seed].success), mean(&|seed| predicted[seed].success_rate));
     assert!((success - simulated).abs() <= 0.01, "success {success:.4}, simulated {simulated:.4}\n{table}");
-    let (spend, simulated) = (mean(&|seed| days[seed].spend), mean(&|seed| predicted[seed].fallback_spend_usd));
+    let (spend, simulated) = (mean(&|seed| days[seed].spend), mean(&|seed| predicted[seed].total_spend_usd));
     assert!((spend - simulated).abs() <= 0.1 * simulated, "spend {spend:.4}, simulated {simulated:.4}\n{table}");
     let (logged, simulated) = (&days[SEEDS as usize], &predicted[SEEDS as usize]);
     assert!((logged.success - simulated.success_rate).abs() <= 0.01, "the logged day's client\n{table}");
@@ -74,7 +74,7 @@ fn day(closed: &Closed, ended: &[Ended]) -> Day {
     let patience = closed.case.day.clients[0].patience;
     let mut latencies: Vec<Duration> = ended.iter().map(|ended| ended.latency(patience)).collect();
     latencies.sort_unstable();
-    let quantile = |share: f64| latencies[((latencies.len() - 1) as f64 * share) as usize];
+    let quantile = |share: f64| latencies[(latencies.len() as f64 * share).ceil() as usize - 1];
     let calls = closed.mock.calls(0, usize::MAX);
     let mut day = Day {
         turns: ended.len(),
@@ -94,12 +94,10 @@ fn day(closed: &Closed, ended: &[Ended]) -> Day {
             Some(&settings.upstreams[upstream.index()].model) == call.model.as_ref()
         };
         let tier = (0..settings.tiers.len() as u16).map(TierId::new).find(its).expect("a tier of the configuration");
-        if tier != first {
-            let price = settings.tiers[tier.index()].price.tokens;
-            let tokens = |count: u32, price: stormproof_router::core::Usd| f64::from(count) * price.as_f64() / 1e6;
-            day.spend += tokens(call.input, price.input) + tokens(call.output, price.output);
-            day.fallback_answers += 1;
-        }
+        let price = settings.tiers[tier.index()].price.tokens;
+        let tokens = |count: u32, price: Usd| f64::from(count) * price.as_f64() / 1e6;
+        day.spend += tokens(call.input, price.input) + tokens(call.output, price.output);
+        day.fallback_answers += usize::from(tier != first);
     }
     day
 }
@@ -114,7 +112,7 @@ fn predicted(document: &Document, seeds: u32) -> Vec<PerSeed> {
 
 fn table(days: &[Day], predicted: &[PerSeed]) -> String {
     let mut text = String::from(
-        "live / simulated    turns       success  fallback USD  answers    attempts/turn  p50 s      p99 s      late s\n",
+        "live / simulated    turns       success  spend USD      fallback   attempts/turn  p50 s      p99 s      late s\n",
     );
     for (index, (day, simulated)) in days.iter().zip(predicted).enumerate() {
         let name = if index < SEEDS as usize { format!("seed {}", index + 1) } else { "logged client".to_owned() };
@@ -127,7 +125,7 @@ fn table(days: &[Day], predicted: &[PerSeed]) -> String {
             day.success * 100.0,
             simulated.success_rate * 100.0,
             day.spend,
-            simulated.fallback_spend_usd,
+            simulated.total_spend_usd,
             day.fallback_answers,
             simulated.fallback_answers,
             day.attempts,

@@ -3,7 +3,7 @@
 import { ApiError, FunctionCallingConfigMode, GoogleGenAI, Type } from "@google/genai";
 import { PICTURE, check, raises, run, setting } from "./cases.mjs";
 
-const CHAT = "gemini-2.5-flash";
+const CHAT = setting("GOOGLE_CHAT");
 const DECLARED = {
   functionDeclarations: [
     {
@@ -99,5 +99,30 @@ async function streams_that_are_cut() {
   await raises(TypeError, () => events("Hello", {}, "gemini-cut"));
 }
 
-const common = [generate, stream, tools, json_schema, picture, embeddings, count_tokens, models];
-await run([...common, failures, streams_that_are_cut]);
+async function refusals_of_the_proxy() {
+  const cases = [
+    [401, () => ask("Hello", {}, CHAT, client("UNKNOWN_KEY"))],
+    [404, () => ask("Hello", {}, "nothing-of-that-name")],
+    [503, () => ask("Hello", {}, "gemini-overloaded")],
+    [503, () => ask("Hello", {}, "gpt-failing")],
+    [503, () => events("Hello", {}, "gemini-overloaded")],
+  ];
+  for (const [status, call] of cases) {
+    const error = await raises(ApiError, call);
+    // Whether the tries or the time are used up first hangs on the machine.
+    check(error.status === status || (status === 503 && error.status === 504), error);
+  }
+}
+
+async function streams_that_break_through_the_proxy() {
+  for (const model of ["gemini-broken", "gemini-cut", "gpt-broken", "gpt-cut"]) {
+    await raises(ApiError, () => events("Hello", {}, model));
+  }
+}
+
+const common = [generate, stream, tools, json_schema, picture];
+const native = [embeddings, count_tokens, models];
+const alone = [failures, streams_that_are_cut];
+const proxied = [refusals_of_the_proxy, streams_that_break_through_the_proxy];
+const own = { mock: [...native, ...alone], serve: [...native, ...proxied], translated: [] };
+await run([...common, ...own[setting("MODE")]]);

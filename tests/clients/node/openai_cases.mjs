@@ -3,7 +3,8 @@
 import OpenAI from "openai";
 import { PICTURE, check, raises, run, setting } from "./cases.mjs";
 
-const CHAT = "gpt-4o";
+const CHAT = setting("CHAT");
+const [EMBEDDING, WIDTH] = setting("EMBEDDING").split(":");
 const TOOLS = [
   {
     type: "function",
@@ -71,8 +72,8 @@ async function picture() {
 }
 
 async function embeddings() {
-  const answer = await client().embeddings.create({ model: "text-embedding-3-small", input: ["one", "two"] });
-  check(answer.data.length === 2 && answer.data[0].embedding.length === 1536, answer);
+  const answer = await client().embeddings.create({ model: EMBEDDING, input: ["one", "two"] });
+  check(answer.data.length === 2 && answer.data[0].embedding.length === Number(WIDTH), answer);
 }
 
 async function models() {
@@ -129,6 +130,34 @@ async function gemini_in_openais_words() {
   check(error.status === 503, error);
 }
 
+async function refusals_of_the_proxy() {
+  const cases = [
+    [OpenAI.AuthenticationError, 401, () => ask("Hello", {}, client("UNKNOWN_KEY"))],
+    [OpenAI.NotFoundError, 404, () => ask("Hello", { model: "nothing-of-that-name" })],
+    [OpenAI.InternalServerError, 503, () => ask("Hello", { model: "gpt-overloaded" })],
+    [OpenAI.InternalServerError, 503, () => ask("Hello", { model: "gemini-failing" })],
+  ];
+  for (const [kind, status, call] of cases) {
+    const error = await raises(kind, call);
+    // Whether the tries or the time are used up first hangs on the machine.
+    check(error.status === status || (status === 503 && error.status === 504), error);
+  }
+}
+
+async function hints_of_the_proxy_are_obeyed() {
+  const began = performance.now();
+  const hurried = { maxRetries: 3, defaultHeaders: { "x-stormproof-deadline": "1s" } };
+  await ask("Hello", { model: "gpt-patient" }, client("OPENAI_KEY", hurried));
+  check(performance.now() - began >= 1500, "it was told to wait for two seconds");
+}
+
+async function streams_that_break_through_the_proxy() {
+  for (const model of ["gpt-broken", "gpt-cut", "gemini-broken", "gemini-cut"]) {
+    await raises(OpenAI.APIError, () => all(ask("Hello", { model, stream: true })));
+  }
+}
+
 const common = [chat, stream, tools, json_schema, picture, embeddings, models, responses];
 const alone = [errors, streams_that_break, retry_hints_are_obeyed, gemini_in_openais_words];
-await run([...common, ...alone]);
+const proxied = [refusals_of_the_proxy, hints_of_the_proxy_are_obeyed, streams_that_break_through_the_proxy];
+await run([...common, ...{ mock: alone, serve: proxied, translated: [] }[setting("MODE")]]);

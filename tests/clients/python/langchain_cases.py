@@ -21,7 +21,7 @@ def weather(city: str) -> str:
 
 def model(**options):
     return ChatOpenAI(
-        model="gpt-4o", base_url=setting("OPENAI_BASE"), api_key=setting("OPENAI_KEY"), max_retries=0, **options
+        model=setting("CHAT"), base_url=setting("OPENAI_BASE"), api_key=setting("OPENAI_KEY"), max_retries=0, **options
     )
 
 
@@ -50,12 +50,12 @@ def json_schema():
 
 def embeddings():
     own = OpenAIEmbeddings(
-        model="text-embedding-3-small",
+        model=setting("EMBEDDING").split(":")[0],
         base_url=setting("OPENAI_BASE"),
         api_key=setting("OPENAI_KEY"),
         check_embedding_ctx_length=False,  # counting tokens would need a vocabulary from elsewhere
     )
-    assert len(own.embed_query("one")) == 1536
+    assert len(own.embed_query("one")) == int(setting("EMBEDDING").split(":")[1])
 
 
 run([chat, stream, tools, json_schema, embeddings])

@@ -8,7 +8,8 @@ import openai
 from cases import PICTURE, raises, run, setting
 from pydantic import BaseModel
 
-CHAT = "gpt-4o"
+CHAT = setting("CHAT")
+EMBEDDING, WIDTH = setting("EMBEDDING").split(":")
 TOOLS = [
     {
         "type": "function",
@@ -119,12 +120,12 @@ def picture():
 
 
 def embeddings():
-    answer = client().embeddings.create(model="text-embedding-3-small", input=["one", "two"])
-    assert [len(one.embedding) for one in answer.data] == [1536, 1536]
-    short = client().embeddings.create(model="text-embedding-3-small", input="one", dimensions=8)
+    answer = client().embeddings.create(model=EMBEDDING, input=["one", "two"])
+    assert [len(one.embedding) for one in answer.data] == [int(WIDTH)] * 2
+    short = client().embeddings.create(model=EMBEDDING, input="one", dimensions=8)
     assert len(short.data[0].embedding) == 8 and isinstance(short.data[0].embedding[0], float)
     plain = client().embeddings.create(
-        model="text-embedding-3-small", input="one", dimensions=8, encoding_format="float"
+        model=EMBEDDING, input="one", dimensions=8, encoding_format="float"
     )
     same = zip(plain.data[0].embedding, short.data[0].embedding)
     assert all(abs(one - other) < 1e-6 for one, other in same)
@@ -193,13 +194,51 @@ def mistral_in_openais_words():
     assert ask("Hello", model="mistral-large-latest", client=own).choices[0].message.content
 
 
+def refusals_of_the_proxy():
+    cases = [
+        (openai.AuthenticationError, 401, lambda: ask(client=client("UNKNOWN_KEY"))),
+        (openai.NotFoundError, 404, lambda: ask(model="nothing-of-that-name")),
+        (openai.BadRequestError, 400, lambda: client().chat.completions.create(model=CHAT, messages=[])),
+        (openai.InternalServerError, 503, lambda: ask(model="gpt-overloaded")),
+        (openai.InternalServerError, 503, lambda: ask(model="gpt-failing")),
+        (openai.InternalServerError, 503, lambda: ask(model="gemini-overloaded", stream=True)),
+    ]
+    for kind, status, call in cases:
+        error = raises(kind, call)
+        # Whether the tries or the time are used up first hangs on the machine.
+        assert error.status_code in (status, 504 if status == 503 else status) and error.message, error
+
+
+def hints_of_the_proxy_are_obeyed():
+    hurried = {"x-stormproof-deadline": "1s"}
+    refused = raises(openai.InternalServerError, lambda: ask(model="gpt-limited", extra_headers=hurried))
+    assert 5 <= int(refused.response.headers["retry-after"]) <= 8, refused.response.headers
+    assert "o-limited: 0 of 2 usable" in refused.message, refused.message
+    began = time.monotonic()
+    answer = ask(model="gpt-patient", client=client(max_retries=3), extra_headers=hurried)
+    assert answer.choices and time.monotonic() - began >= 1.5, "it was told to wait for two seconds"
+    # Whose time is over is told not to come again, and does not.
+    stubborn = client(max_retries=2)
+    late = raises(
+        openai.InternalServerError, lambda: ask(model="gpt-silent", client=stubborn, extra_headers=hurried)
+    )
+    assert late.response.headers["x-should-retry"] == "false", late.response.headers
+    assert late.response.request.headers["x-stainless-retry-count"] == "0", "it came once"
+
+
 def main():
     common = [
         chat, chat_is_cut_at_its_limit, stream, tools, tools_in_a_stream, tool_choice, json_schema, json_object,
         picture, embeddings, models, responses,
     ]  # fmt: skip
     alone = [errors, streams_that_break, retry_hints_are_obeyed, gemini_in_openais_words, mistral_in_openais_words]
-    run(common + alone)
+    proxied = [refusals_of_the_proxy, hints_of_the_proxy_are_obeyed, streams_that_break_through_the_proxy]
+    run(common + {"mock": alone, "serve": proxied, "translated": []}[setting("MODE")])
+
+
+def streams_that_break_through_the_proxy():
+    for model in ("gpt-broken", "gpt-cut", "gemini-broken", "gemini-cut"):
+        raises(openai.APIError, lambda model=model: list(ask(model=model, stream=True)))
 
 
 main()
