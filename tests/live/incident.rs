@@ -37,6 +37,7 @@ struct Day {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "the comparison is what a reader of the run wants to see")]
 async fn the_incident_comes_out_as_the_simulator_predicts() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let evening = built_in("expected-rotation").expect("built in").expect("good");
