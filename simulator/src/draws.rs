@@ -26,6 +26,8 @@ pub enum Stream {
     Think = 7,
     /// The router's own seed.
     Router = 8,
+    /// What a recorded day does not tell: entity = what, index = how many were drawn of it.
+    Unknown = 9,
 }
 
 impl Stream {
@@ -122,6 +124,11 @@ pub fn normal_quantile(p: f64) -> f64 {
         horner(&FAR.0, r - 5.0) / horner(&FAR.1, r - 5.0)
     };
     if q < 0.0 { -magnitude } else { magnitude }
+}
+
+/// The share of a standard normal distribution below `z`.
+pub fn normal_share(z: f64) -> f64 {
+    0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2)
 }
 
 /// The polynomial with these coefficients, lowest first.

@@ -9,4 +9,5 @@ pub mod import;
 pub mod mock;
 pub mod scenario;
 pub mod study;
+pub mod whatif;
 pub mod world;

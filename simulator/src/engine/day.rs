@@ -33,6 +33,13 @@ pub enum Happening {
     Configured(Arc<Settings>),
     /// The wall clock jumps to this.
     Clock(WallTime),
+    /// The user of a turn that was known beforehand goes away, if it has not been answered.
+    Leaves {
+        /// The turn's [key](clients::Turn::key).
+        turn: u64,
+        /// Its intended arrival.
+        began: Timestamp,
+    },
 }
 
 impl Day {

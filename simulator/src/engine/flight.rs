@@ -12,6 +12,8 @@ pub(super) struct Attempt {
     /// Index of the request.
     pub(super) request: u32,
     pub(super) deployment: DeploymentId,
+    /// The deployment among all that there ever were.
+    pub(super) place: u32,
     pub(super) from: Timestamp,
     /// When it ends, unless it is abandoned.
     pub(super) end: Timestamp,

@@ -74,7 +74,10 @@ struct Engine<'a, R, Q, W> {
     world: World,
     queue: Q,
     witness: &'a mut W,
+    /// Every deployment of every settings that were ever in force; calls in flight may be of earlier ones.
     places: Vec<Place>,
+    /// Where those of the settings in force begin.
+    base: usize,
     /// The tier that is not a fallback, by model.
     first_tiers: Vec<TierId>,
     turns: Vec<Turn>,
@@ -156,6 +159,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             queue: Q::default(),
             witness,
             places: Vec::new(),
+            base: 0,
             first_tiers: Vec::new(),
             states: vec![TurnState::default(); planned],
             tries: vec![0; planned * day.world.upstreams.len()],
@@ -238,6 +242,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             }
             Happening::Configured(settings) => self.configure(now, settings),
             Happening::Clock(wall) => self.deliver(now, Input::Clock { wall: *wall }),
+            Happening::Leaves { turn, began } => self.leave(now, *turn, *began),
         }
     }
 
@@ -246,7 +251,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             let tier = &settings.tiers[deployment.tier.index()];
             Place { key: deployment.key, upstream: tier.upstream, tier: deployment.tier, price: tier.price }
         };
-        self.places = settings.deployments.iter().map(place).collect();
+        self.base = self.places.len();
+        self.places.extend(settings.deployments.iter().map(place));
         self.first_tiers = settings.models.iter().map(|model| model.tiers[0]).collect();
         let seed = Stream::Router.draw(self.seed, 0, 0);
         let settings = Arc::new(Settings { seed, ..Settings::clone(settings) });
@@ -297,13 +303,29 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             Some(TurnResult::Failed) => self.gap.gone(now),
             None => {
                 self.gap.gone(now);
-                let running = state.request.checked_sub(1).filter(|index| !self.requests[*index as usize].closed);
-                self.fail(now, turn, if running.is_some() { PATIENCE } else { state.failure });
-                // Nobody stops an answer that is already being read, but it comes too late.
-                if let Some(index) = running.filter(|index| !self.requests[*index as usize].relayed) {
-                    self.deliver(now, Input::Cancelled { request: RequestId::new(u64::from(index) + 1) });
-                }
+                self.go_away(now, turn);
             }
+        }
+    }
+
+    /// A user goes away before the patience is over, which the turn is then counted to have waited out.
+    fn leave(&mut self, now: Timestamp, key: u64, began: Timestamp) {
+        let first = self.turns[..self.planned].partition_point(|turn| turn.at < began);
+        let same = |turn: &&Turn| turn.at == began;
+        let place = self.turns[first..self.planned].iter().take_while(same).position(|turn| turn.key == key);
+        let Some(turn) = place.map(|place| first + place).filter(|turn| *turn < self.next_turn) else { return };
+        if self.states[turn].end.is_none() {
+            self.go_away(now, turn as u32);
+        }
+    }
+
+    fn go_away(&mut self, now: Timestamp, turn: u32) {
+        let state = self.states[turn as usize];
+        let running = state.request.checked_sub(1).filter(|index| !self.requests[*index as usize].closed);
+        self.fail(now, turn, if running.is_some() { PATIENCE } else { state.failure });
+        // Nobody stops an answer that is already being read, but it comes too late.
+        if let Some(index) = running.filter(|index| !self.requests[*index as usize].relayed) {
+            self.deliver(now, Input::Cancelled { request: RequestId::new(u64::from(index) + 1) });
         }
     }
 
@@ -348,7 +370,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let Some(attempt) = self.flight.remove(handle) else { return };
         let good = attempt.ending == Ending::Status(200) && attempt.facts.reason.is_none();
         self.tally.count_attempt(attempt.ending);
-        let place = self.places[attempt.deployment.index()];
+        let place = self.places[attempt.place as usize];
         let request = &mut self.requests[attempt.request as usize];
         let client = usize::from(self.turns[request.turn as usize].client);
         let fallback = place.tier != self.first_tiers[self.day.clients[client].model.index()];
@@ -397,9 +419,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     fn dispatch(&mut self, now: Timestamp, dispatch: &Dispatch) {
         let index = dispatch.request.get().wrapping_sub(1);
-        let (Some(request), Some(place)) =
-            (self.requests.get(index as usize), self.places.get(dispatch.deployment.index()))
-        else {
+        let at = self.base + dispatch.deployment.index();
+        let (Some(request), Some(place)) = (self.requests.get(index as usize), self.places.get(at)) else {
             self.tally.faults.unknown_requests += 1;
             return;
         };
@@ -407,12 +428,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let spec = &self.day.clients[usize::from(turn.client)];
         let width = self.day.world.upstreams.len();
         let tries = &mut self.tries[request.turn as usize * width + place.upstream.index()];
-        let nth = u64::from(place.upstream.get()) << 32 | u64::from(*tries);
+        let luck = Luck::of(self.seed, turn.key, place.upstream, *tries);
         *tries = tries.saturating_add(1);
-        let luck = Luck {
-            turn: Stream::Turn.draw(self.seed, turn.key, 0),
-            attempt: Stream::Attempt.draw(self.seed, turn.key, nth),
-        };
         let call = Call {
             key: place.key,
             upstream: place.upstream,
@@ -430,6 +447,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             id: dispatch.attempt,
             request: index as u32,
             deployment: dispatch.deployment,
+            place: at as u32,
             from: now,
             end: fate.end,
             ending: fate.ending,

@@ -8,4 +8,5 @@ mod litellm_log;
 mod scenario;
 
 pub use litellm_log::{Answer, Asked, ImportError, LiteLlmLog, Seen};
+pub(crate) use scenario::moment;
 pub use scenario::{Pool, PoolError};

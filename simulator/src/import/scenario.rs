@@ -479,7 +479,7 @@ fn time(at: WallTime) -> String {
 }
 
 /// Date and time with the zone, as a scenario's start is written.
-fn moment(at: WallTime) -> String {
+pub(crate) fn moment(at: WallTime) -> String {
     show(at, "%Y-%m-%d %H:%M UTC")
 }
 

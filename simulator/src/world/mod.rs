@@ -8,6 +8,7 @@
 
 mod plan;
 mod quota;
+mod recorded;
 mod spec;
 mod weather;
 mod wording;
@@ -17,6 +18,7 @@ use stormproof_router::core::{
 };
 
 pub use plan::{Call, Luck, Plan, Ticket};
+pub use recorded::{Answer, Met, Recorded, Reply as RecordedReply, Reuse, Span};
 pub use spec::{
     Charged, Death, Episode, Faults, Follows, Key, Latency, Pace, Per, Process, Project, Quota, Refusals, Reply,
     Scripted, Spec, Throttle, Upstream, Weather,
@@ -24,6 +26,7 @@ pub use spec::{
 pub use wording::{Exceeded, Wording};
 
 use self::quota::Meter;
+use self::recorded::Recall;
 use self::weather::{Forecast, strikes};
 use crate::draws::split;
 
@@ -48,6 +51,8 @@ pub struct World {
     script_left: Vec<u32>,
     /// Whether any key ever dies: most worlds need not look.
     mortal: bool,
+    /// Answers that are on record, where there are any.
+    recall: Option<Recall>,
 }
 
 /// A change of the world while it runs.
@@ -107,12 +112,14 @@ impl World {
     pub fn new(spec: &Spec, seed: u64, horizon: Timestamp) -> Self {
         let episodes: Vec<Vec<Episode>> =
             (0..spec.upstreams.len()).map(|upstream| weather::episodes(spec, upstream, seed, horizon)).collect();
-        let forecasts = spec
+        let forecasts: Vec<Forecast> = spec
             .upstreams
             .iter()
             .zip(&episodes)
             .map(|(upstream, episodes)| Forecast::new(upstream.weather.noise, episodes))
             .collect();
+        let latencies: Vec<Latency> = spec.upstreams.iter().map(|upstream| upstream.latency).collect();
+        let recall = spec.recorded.as_ref().map(|recorded| Recall::new(recorded, seed, &forecasts, &latencies));
         let width = spec.upstreams.len();
         let meters = spec
             .projects
@@ -127,6 +134,7 @@ impl World {
             throttled: vec![Vec::new(); spec.throttles.len()],
             script_left: spec.script.iter().map(|scripted| scripted.times.unwrap_or(u32::MAX)).collect(),
             mortal: spec.keys.iter().any(|key| !key.deaths.is_empty()),
+            recall,
             spec: spec.clone(),
         }
     }
@@ -141,6 +149,9 @@ impl World {
                 plan
             }
         };
+        if let Some(recall) = &mut self.recall {
+            recall.count();
+        }
         let usage = Usage { input: call.input, output: call.output, ..Usage::default() };
         (Ticket { first_byte: plan.first_byte, end: plan.end, usage }, plan)
     }
@@ -198,6 +209,11 @@ impl World {
         self.meters[slot].as_ref().map_or((0, 0), Meter::used)
     }
 
+    /// How many answers were given as they are on record.
+    pub fn reuse(&self) -> Reuse {
+        self.recall.as_ref().map_or(Reuse::default(), Recall::reuse)
+    }
+
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
         let upstream = &self.spec.upstreams[call.upstream.index()];
         let bits = call.luck.attempt;
@@ -236,8 +252,16 @@ impl World {
                 return Plan::at(now + after, Ending::Status(429), facts);
             }
         }
-        let overloaded = strikes(split(bits, OVERLOAD), self.forecasts[call.upstream.index()].p503(now));
-        let plan = if overloaded { refused(upstream, now, 503, bits) } else { served(upstream, now, call) };
+        let p503 = self.forecasts[call.upstream.index()].p503(now);
+        let (overloaded, known, latency) = match &mut self.recall {
+            None => (strikes(split(bits, OVERLOAD), p503), None, None),
+            Some(recall) => recall.meet(call.luck, p503, split(bits, OVERLOAD), &upstream.latency.shape),
+        };
+        let plan = match known {
+            Some(reply) => reply.plan(now, upstream.chunks(call)),
+            None if overloaded => refused(upstream, now, 503, bits),
+            None => served(upstream, now, call, latency),
+        };
         if let Some(meter) = meter
             && is_charged(&plan, upstream.charged)
         {
@@ -311,34 +335,41 @@ fn refused(upstream: &Upstream, now: Timestamp, status: u16, bits: u64) -> Plan 
 }
 
 /// A call that the weather let through: good, unless one of the single faults strikes.
-fn served(upstream: &Upstream, now: Timestamp, call: &Call) -> Plan {
-    let good = good(upstream, now, call);
+/// It takes as long as `known`, or as is drawn.
+fn served(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration>) -> Plan {
+    let good = good(upstream, now, call, known);
     match upstream.faults.strike(split(call.luck.attempt, FAULT)) {
         None => good,
         Some(fault) => faulty(upstream, now, call, good, fault),
     }
 }
 
-fn good(upstream: &Upstream, now: Timestamp, call: &Call) -> Plan {
+fn good(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration>) -> Plan {
     let bits = match upstream.latency.per {
         Per::Turn => call.luck.turn,
         Per::Attempt => call.luck.attempt,
     };
-    let mut latency = upstream.latency.shape.duration(split(bits, LATENCY));
+    let mut latency = known.unwrap_or_else(|| upstream.latency.shape.duration(split(bits, LATENCY)));
     if let Some(rate) = upstream.latency.tokens_per_s {
         latency += Duration::from_secs_f64(f64::from(call.output.get()) / rate);
     }
     let end = now + latency;
     let first = now + latency.mul_f64(upstream.pace.first_byte.clamp(0.0, 1.0));
-    let chunks = call.output.get().div_ceil(upstream.pace.chunk_tokens.max(1)).max(1);
     Plan {
         first_byte: call.stream.then_some(first.min(end)),
-        chunks: if call.stream { chunks } else { 0 },
+        chunks: upstream.chunks(call),
         silent_from: None,
         end,
         ending: Ending::Status(200),
         facts: Facts::default(),
         usage: Some(Usage { input: call.input, output: call.output, ..Usage::default() }),
+    }
+}
+
+impl Upstream {
+    /// Chunks of the answer to this call; none where it is not streamed.
+    fn chunks(&self, call: &Call) -> u32 {
+        if call.stream { call.output.get().div_ceil(self.pace.chunk_tokens.max(1)).max(1) } else { 0 }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use stormproof_router::core::{Duration, Ending, Endpoint, Facts, KeyId, Timestamp, Tokens, UpstreamId, Usage};
 
+use crate::draws::Stream;
+
 /// One upstream call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -30,6 +32,14 @@ pub struct Luck {
     pub turn: u64,
     /// This attempt's own.
     pub attempt: u64,
+}
+
+impl Luck {
+    /// The luck of a turn's `nth` attempt at an upstream model, counted from 0.
+    pub fn of(seed: u64, turn: u64, upstream: UpstreamId, nth: u16) -> Self {
+        let index = u64::from(upstream.get()) << 32 | u64::from(nth);
+        Self { turn: Stream::Turn.draw(seed, turn, 0), attempt: Stream::Attempt.draw(seed, turn, index) }
+    }
 }
 
 /// What will come of a call, if nobody stops it.

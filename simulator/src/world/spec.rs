@@ -1,8 +1,11 @@
 //! What a world is made of, resolved to indexes: keys and upstreams are numbered as in the router's settings, projects
 //! by the world itself, because the router may be wrong about who shares one.
 
+use std::sync::Arc;
+
 use stormproof_router::core::{Duration, Ending, Facts, KeyId, ProviderId, Reason, Timestamp, UpstreamId};
 
+use super::recorded::Recorded;
 use super::wording::Wording;
 use crate::draws::Shape;
 
@@ -21,6 +24,8 @@ pub struct Spec {
     pub throttles: Vec<Throttle>,
     /// Replies that are fixed beforehand; the first that matches wins over everything else.
     pub script: Vec<Scripted>,
+    /// Answers that are on record: given again where they still hold.
+    pub recorded: Option<Arc<Recorded>>,
 }
 
 /// One credential.

@@ -47,6 +47,12 @@ impl Forecast {
         }
     }
 
+    /// What was forecast for any moment.
+    pub(super) fn at(&self, at: Timestamp) -> f64 {
+        let after = self.steps.partition_point(|(from, _)| *from <= at);
+        after.checked_sub(1).map_or(0.0, |step| self.steps[step].1)
+    }
+
     /// Overrides the forecast for a time.
     pub(super) fn force(&mut self, episode: Episode) {
         self.forced = Some(episode);

@@ -90,6 +90,11 @@ impl LiteLlm {
         Self { state, graph: Graph::default(), measured: Vec::new(), outputs: VecDeque::new() }
     }
 
+    /// What it was told.
+    pub fn options(&self) -> &Options {
+        &self.state.options
+    }
+
     pub(super) fn rules(&self) -> &'static Rules {
         self.state.options.version.rules()
     }
