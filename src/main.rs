@@ -13,6 +13,7 @@ mod serve;
 mod simulate;
 mod status;
 mod sweep;
+mod whatif;
 
 use std::process::ExitCode;
 

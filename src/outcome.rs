@@ -99,7 +99,8 @@ fn said(format: Format, written: &[PathBuf]) -> Result<(), Failure> {
     }
 }
 
-fn terminal() -> Terminal {
+/// The terminal that tables are drawn for.
+pub(crate) fn terminal() -> Terminal {
     let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).unwrap_or(110);
     Terminal { colour, columns }

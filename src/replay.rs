@@ -10,11 +10,13 @@ use stormproof_simulator::study::recorded::Verification;
 use crate::failure::Failure;
 use crate::log::Clock;
 use crate::outcome::{Format, print, progress_bytes};
+use crate::whatif::{self, Question};
 
 /// Replay a recorded log: hand its inputs to a fresh router, and compare every decision and every state
 ///
 /// Stops at the first difference, shows both sides with the events around it, and exits with 1. What another version of
-/// a policy decided is read, and declared as not verifiable.
+/// a policy decided is read, and declared as not verifiable. With `--policy` or `--set` the day is not verified but asked
+/// what would have happened under other settings.
 #[derive(ClapArgs)]
 pub(crate) struct Args {
     /// The log: its folder, or one segment alone
@@ -28,12 +30,17 @@ pub(crate) struct Args {
     /// What to print: sentences to read, or one JSON document and nothing else
     #[arg(long, value_enum, default_value_t = Format::Table)]
     format: Format,
+    #[command(flatten)]
+    question: Question,
 }
 
 /// Events from one look at the progress to the next.
 const STRIDE: u64 = 1 << 16;
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    if args.question.is_asked() {
+        return whatif::run(&args.log, &args.question, args.format);
+    }
     let first = Reader::open(&args.log)?.header().clone();
     let from = args.from.as_ref().map(|from| from.place(&first, &args.clock.zone));
     match verify(&args.log, from) {

@@ -13,6 +13,7 @@ mod page;
 mod picture;
 pub mod sweep;
 mod table;
+pub mod whatif;
 
 use std::fs;
 use std::io;

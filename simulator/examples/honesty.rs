@@ -48,17 +48,26 @@ fn main() -> ExitCode {
 
 fn arguments() -> Result<Arguments, String> {
     let known = |letters: &str| -> Result<Vec<Family>, String> {
-        letters.split("").filter(|letter| !letter.is_empty()).map(|letter| family(letter).ok_or(format!("no family {letter}"))).collect()
+        letters
+            .split("")
+            .filter(|letter| !letter.is_empty())
+            .map(|letter| family(letter).ok_or(format!("no family {letter}")))
+            .collect()
     };
-    let mut arguments = Arguments { days: 50, seeds: 40, families: known("cgi")?, about: String::new(), verbose: false };
+    let mut arguments =
+        Arguments { days: 50, seeds: 40, families: known("cgi")?, about: String::new(), verbose: false };
     for argument in std::env::args().skip(1) {
         match argument.split_once('=') {
             Some(("days", value)) => arguments.days = value.parse().map_err(|error| format!("{argument}: {error}"))?,
-            Some(("seeds", value)) => arguments.seeds = value.parse().map_err(|error| format!("{argument}: {error}"))?,
+            Some(("seeds", value)) => {
+                arguments.seeds = value.parse().map_err(|error| format!("{argument}: {error}"))?
+            }
             Some(("families", value)) => arguments.families = known(value)?,
             Some(("about", value)) => value.clone_into(&mut arguments.about),
             None if argument == "verbose" => arguments.verbose = true,
-            Some(_) | None => return Err(format!("`{argument}` is not days=N, seeds=N, families=LETTERS, about=POLICY or verbose")),
+            Some(_) | None => {
+                return Err(format!("`{argument}` is not days=N, seeds=N, families=LETTERS, about=POLICY or verbose"));
+            }
         }
     }
     Ok(arguments)
@@ -97,7 +106,10 @@ fn questions(case: &Case) -> Result<Vec<Question>, String> {
                 litellm("litellm-1.109 2000 s", Version::V1_109, 2000),
             ],
         },
-        Question { recorded: litellm("litellm-1.66 2000 s", Version::V1_66, 2000), asked: vec![ours("stormproof", &[])?] },
+        Question {
+            recorded: litellm("litellm-1.66 2000 s", Version::V1_66, 2000),
+            asked: vec![ours("stormproof", &[])?],
+        },
     ])
 }
 
@@ -117,8 +129,21 @@ struct Day {
 fn study(arguments: &Arguments) -> Result<(), String> {
     println!(
         "{:<7}{:<20}{:<21}{:>8} {:>8} {:>7} {:>9} {:>7} | {:>6} {:>6} {:>6} {:>6} | {:>6} {:>10} {:>13}",
-        "family", "recorded under", "asked about", "success", "error", "bias", "spend", "error", "success", "spend",
-        "calls", "p99", "reused", "dark", "model alone"
+        "family",
+        "recorded under",
+        "asked about",
+        "success",
+        "error",
+        "bias",
+        "spend",
+        "error",
+        "success",
+        "spend",
+        "calls",
+        "p99",
+        "reused",
+        "dark",
+        "model alone"
     );
     for family in &arguments.families {
         let case = family.case();
@@ -172,14 +197,16 @@ fn print(family: &str, recorded: &str, asked: &str, days: &[Day]) {
         100.0 * mean(days.iter().map(|day| f64::from(u8::from(said(&day.said).covers(truth(&day.truth))))))
     };
     let spend = mean(days.iter().map(|day| day.truth.fallback_spend_usd));
-    let dark = (0..days[0].dark.len()).map(|index| format!("{:.0}", 100.0 * mean(days.iter().map(|day| day.dark[index]))));
+    let dark =
+        (0..days[0].dark.len()).map(|index| format!("{:.0}", 100.0 * mean(days.iter().map(|day| day.dark[index]))));
     println!(
         "{family:<7}{recorded:<20}{asked:<21}{:>7.2}% {:>7.3}p {:>+6.2}p {:>9.0} {:>6.1}% | {:>6.0}% {:>5.0}% {:>5.0}% {:>5.0}% | {:>5.0}% {:>9}% {:>5.2}p {:>5.1}%",
         100.0 * mean(days.iter().map(|day| day.truth.success_rate)),
         100.0 * mean(days.iter().map(|day| (day.said.success_rate.mean - day.truth.success_rate).abs())),
         100.0 * mean(days.iter().map(|day| day.said.success_rate.mean - day.truth.success_rate)),
         spend,
-        100.0 * mean(days.iter().map(|day| (day.said.fallback_spend_usd.mean - day.truth.fallback_spend_usd).abs())) / spend.max(1.0),
+        100.0 * mean(days.iter().map(|day| (day.said.fallback_spend_usd.mean - day.truth.fallback_spend_usd).abs()))
+            / spend.max(1.0),
         covered(|said| said.success_rate, |truth| truth.success_rate),
         covered(|said| said.fallback_spend_usd, |truth| truth.fallback_spend_usd),
         covered(|said| said.upstream_attempts, |truth| truth.upstream_attempts as f64),
@@ -193,7 +220,9 @@ fn print(family: &str, recorded: &str, asked: &str, days: &[Day]) {
 
 #[expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 fn print_day(day: &Day) {
-    let show = |estimate: Estimate| format!("{:.4} [{:.4}, {:.4}]", estimate.mean, estimate.interval95[0], estimate.interval95[1]);
+    let show = |estimate: Estimate| {
+        format!("{:.4} [{:.4}, {:.4}]", estimate.mean, estimate.interval95[0], estimate.interval95[1])
+    };
     println!(
         "  day {:>3}: success {:.4} said {}; spend {:.0} said {}; calls {} said {}; p99 {} said {}",
         day.day,

@@ -17,6 +17,6 @@ pub use day::{Day, Happening};
 pub use hash::{fold, fold_runs};
 pub use queue::{Calendar, Heap, Queue};
 pub use run::{Ended, Event, run};
-pub(crate) use tally::{bill, transport_index};
 pub use tally::{FAILURES, Faults, Statuses, TRANSPORTS, Tally, TurnEnd};
+pub(crate) use tally::{bill, transport_index};
 pub use witness::{AttemptSeen, TurnSeen, Witness};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::Serialize;
-use stormproof_router::core::{DeploymentId, Timestamp};
+use stormproof_router::core::{DeploymentId, Timestamp, WallTime};
 use thiserror::Error;
 
 use super::evidence::{Evidence, EvidenceError};
@@ -104,6 +104,11 @@ impl RecordedDay {
         }
     }
 
+    /// The wall time at which the log's own time begins.
+    pub fn epoch(&self) -> WallTime {
+        self.evidence.epoch
+    }
+
     /// Figures of the day itself.
     pub fn figures(&self) -> Figures {
         Figures::recorded(&self.evidence, &super::clients::Crowd::new(&self.evidence))
@@ -114,12 +119,7 @@ impl RecordedDay {
     ///
     /// # Errors
     /// When a policy does not have a model that was asked for, or a router breaks its contract.
-    pub fn ask(
-        &self,
-        contenders: &[Contender],
-        seeds: u32,
-        done: &(dyn Fn() + Sync),
-    ) -> Result<Findings, AskError> {
+    pub fn ask(&self, contenders: &[Contender], seeds: u32, done: &(dyn Fn() + Sync)) -> Result<Findings, AskError> {
         let mut evidence = self.evidence.clone();
         let numbers: Vec<_> =
             contenders.iter().map(|contender| evidence.universe.number(contender.policy.settings())).collect();

@@ -6,7 +6,8 @@ use super::model::Model;
 /// Everything that was assumed.
 pub(super) fn sentences(evidence: &Evidence, model: &Model) -> Vec<String> {
     let mut all = vec![
-        "when a model was overloaded while nobody called it: drawn for each seed from a process of two states".to_owned(),
+        "when a model was overloaded while nobody called it: drawn for each seed from a process of two states"
+            .to_owned(),
         "that a question takes as long to answer whenever, and by whichever model, it is asked".to_owned(),
         "that users and their programs go on as they did, whatever they are answered".to_owned(),
     ];

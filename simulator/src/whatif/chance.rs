@@ -82,7 +82,10 @@ mod tests {
             let drawn: Vec<f64> = (0..20_000).map(|_| chance.gamma(shape)).collect();
             let mean = drawn.iter().sum::<f64>() / drawn.len() as f64;
             let variance = drawn.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / drawn.len() as f64;
-            assert!((mean / shape - 1.0).abs() < 0.05 && (variance / shape - 1.0).abs() < 0.1, "{shape}: {mean} {variance}");
+            assert!(
+                (mean / shape - 1.0).abs() < 0.05 && (variance / shape - 1.0).abs() < 0.1,
+                "{shape}: {mean} {variance}"
+            );
         }
         let mean = (0..20_000).map(|_| chance.beta(3.0, 7.0)).sum::<f64>() / 20_000.0;
         assert!((mean - 0.3).abs() < 0.01, "{mean}");

@@ -104,10 +104,12 @@ impl Crowd {
 
 /// What the router was told of prompts, over what they turned out to be.
 fn estimate(turns: &[usize], evidence: &Evidence, sizes: &[Option<(Tokens, Tokens)>]) -> f64 {
-    let (told, true_input) = turns.iter().filter_map(|turn| Some((evidence.turns[*turn].estimate, sizes[*turn]?.0))).fold(
-        (0.0, 0.0),
-        |(told, truth), (estimate, input)| (told + f64::from(estimate.get()), truth + f64::from(input.get())),
-    );
+    let (told, true_input) = turns
+        .iter()
+        .filter_map(|turn| Some((evidence.turns[*turn].estimate, sizes[*turn]?.0)))
+        .fold((0.0, 0.0), |(told, truth), (estimate, input)| {
+            (told + f64::from(estimate.get()), truth + f64::from(input.get()))
+        });
     let ratio = told / true_input;
     // Within a thousandth it is rounding.
     if !(ratio.is_finite() && ratio > 0.0) || (ratio - 1.0).abs() < 1e-3 { 1.0 } else { ratio.clamp(0.01, 100.0) }

@@ -40,8 +40,8 @@ impl Fitted {
         let (whole, cut) = (logs(whole), logs(cut));
         let count = (whole.len() + cut.len()) as f64 + USUAL_WEIGHT;
         let sum: f64 = whole.iter().sum::<f64>() + USUAL_WEIGHT * usual_mu;
-        let squares = whole.iter().map(|x| x * x).sum::<f64>()
-            + USUAL_WEIGHT * (usual_mu * usual_mu + usual_sigma * usual_sigma);
+        let squares =
+            whole.iter().map(|x| x * x).sum::<f64>() + USUAL_WEIGHT * (usual_mu * usual_mu + usual_sigma * usual_sigma);
         let seen = whole.len() as f64 + USUAL_WEIGHT;
         let mut mu = sum / seen;
         let mut sigma = (squares / seen - mu * mu).max(SIGMA_MIN * SIGMA_MIN).sqrt();

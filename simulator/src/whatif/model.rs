@@ -244,10 +244,9 @@ fn met(call: &Call, evidence: &Evidence, overload: &Fitted) -> Option<Met> {
         (Some((_, Ending::Status(401 | 403 | 404 | 429))), _) => None,
         (Some(end @ (_, Ending::Status(_))), _) => Some(Met::Served(reply(end))),
         (Some(end @ (_, Ending::Transport(transport))), _) => match transport {
-            Transport::FirstByteTimeout
-            | Transport::IdleTimeout
-            | Transport::TotalTimeout
-            | Transport::Abandoned => taken(),
+            Transport::FirstByteTimeout | Transport::IdleTimeout | Transport::TotalTimeout | Transport::Abandoned => {
+                taken()
+            }
             Transport::Connect
             | Transport::Reset
             | Transport::ReusedConnection
@@ -316,12 +315,8 @@ fn wording<'a>(calls: impl Iterator<Item = &'a Call>) -> Wording {
     let (mut named, mut valued, mut told, mut bare) = (0, 0, 0, 0);
     for call in calls.filter(|call| met_limit(call)) {
         let violations = call.facts.violations;
-        let all = [
-            violations.requests_minute,
-            violations.requests_day,
-            violations.tokens_minute,
-            violations.tokens_day,
-        ];
+        let all =
+            [violations.requests_minute, violations.requests_day, violations.tokens_minute, violations.tokens_day];
         match (violations.any(), all.iter().any(|one| matches!(one, Violation::Limit(_)))) {
             (true, true) => valued += 1,
             (true, false) => named += 1,
@@ -356,7 +351,8 @@ pub(super) fn key_changes(
         let there = |key: &KeyId| configured.serving.contains(key) || !ever.contains(key);
         let whole = settings.deployments.clone();
         settings.deployments.retain(|deployment| there(&deployment.key));
-        let served = |tier: usize, all: &[stormproof_router::core::Deployment]| all.iter().any(|one| one.tier.index() == tier);
+        let served =
+            |tier: usize, all: &[stormproof_router::core::Deployment]| all.iter().any(|one| one.tier.index() == tier);
         if (0..settings.tiers.len()).any(|tier| !served(tier, &settings.deployments)) {
             // A tier without any key would be no configuration at all.
             settings.deployments = whole;

@@ -74,9 +74,8 @@ impl Universe {
         });
         let keys: Vec<KeyId> = keys.collect();
         let projects = projects.into_iter().map(Option::unwrap_or_default).collect();
-        let called = |one: &Deployment| {
-            (keys[one.key.index()], upstreams[settings.tiers[one.tier.index()].upstream.index()])
-        };
+        let called =
+            |one: &Deployment| (keys[one.key.index()], upstreams[settings.tiers[one.tier.index()].upstream.index()]);
         let deployments = settings.deployments.iter().map(called).collect();
         let named = |names: &mut Vec<String>, name: &String| place(names, name, |known| known == name) as u16;
         let models = settings.models.iter().map(|model| ModelId::new(named(&mut self.models, &model.name)));
@@ -138,9 +137,7 @@ impl Numbers {
     /// What an operator did, if it was about keys and their quota: facts about the world, not about the router.
     pub(super) fn fact(&self, action: &Action) -> Option<Action> {
         Some(match action {
-            Action::DrainKey { key, until } => {
-                Action::DrainKey { key: *self.keys.get(key.index())?, until: *until }
-            }
+            Action::DrainKey { key, until } => Action::DrainKey { key: *self.keys.get(key.index())?, until: *until },
             Action::RetireKey { key } => Action::RetireKey { key: *self.keys.get(key.index())? },
             Action::RestoreKey { key } => Action::RestoreKey { key: *self.keys.get(key.index())? },
             Action::SetUsed { project, upstream, requests } => Action::SetUsed {

@@ -71,7 +71,12 @@ impl Configuration {
         section(out, 2, "keys", &keys.collect());
         let tiers = settings.tiers.iter().enumerate();
         let tiers = tiers.filter(|(index, _)| self.groups.iter().any(|group| group.serve(*index).is_some()));
-        section(out, 2, "tiers", &tiers.map(|(index, tier)| (tier.name.clone(), self.tier(settings, index, tier))).collect());
+        section(
+            out,
+            2,
+            "tiers",
+            &tiers.map(|(index, tier)| (tier.name.clone(), self.tier(settings, index, tier))).collect(),
+        );
         section(out, 2, "models", &models(settings));
         section(out, 2, "clients", &clients(settings));
         section(out, 2, "knobs", &knobs(&settings.knobs));
@@ -111,7 +116,10 @@ impl Configuration {
                 entry.insert(name.to_owned(), most.get().into());
             }
         }
-        entry.insert("timeouts".to_owned(), timeouts(&tier.timeouts));
+        let timeouts = timeouts(&tier.timeouts);
+        if !timeouts.is_empty() {
+            entry.insert("timeouts".to_owned(), timeouts.into());
+        }
         entry.into()
     }
 }
@@ -203,9 +211,7 @@ fn price(price: &Price) -> Value {
         return format!("{answer}/answer").into();
     }
     let dollars = |amount: Usd| Value::from(amount.as_f64());
-    let parts = |price: &TokenPrice| {
-        json!({"input": dollars(price.input), "cached": dollars(price.cached), "output": dollars(price.output)})
-    };
+    let parts = |price: &TokenPrice| json!({"input": dollars(price.input), "cached": dollars(price.cached), "output": dollars(price.output)});
     let mut entry = parts(tokens);
     if let Some((threshold, price)) = above {
         let mut dearer = parts(price);
@@ -215,7 +221,7 @@ fn price(price: &Price) -> Value {
     entry
 }
 
-fn timeouts(timeouts: &Timeouts) -> Value {
+fn timeouts(timeouts: &Timeouts) -> Map<String, Value> {
     let usual = Timeouts::default();
     let differing: [(&str, Duration, Duration); 4] = [
         ("connect", timeouts.connect, usual.connect),
@@ -224,5 +230,5 @@ fn timeouts(timeouts: &Timeouts) -> Value {
         ("total", timeouts.total, usual.total),
     ];
     let entries = differing.into_iter().filter(|(_, own, usual)| own != usual);
-    entries.map(|(name, own, _)| (name.to_owned(), Value::from(own.to_string()))).collect::<Map<String, Value>>().into()
+    entries.map(|(name, own, _)| (name.to_owned(), Value::from(own.to_string()))).collect()
 }

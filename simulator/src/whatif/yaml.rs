@@ -48,7 +48,8 @@ fn word(text: &str) -> String {
     let harmless = |character: char| character.is_ascii_alphanumeric() || "-_.%/ ".contains(character);
     let begins = text.starts_with(|character: char| character.is_ascii_alphanumeric());
     let special = ["true", "false", "yes", "no", "on", "off", "null", "none", "y", "n"];
-    let is_other = special.contains(&text.to_lowercase().as_str()) || text.parse::<f64>().is_ok() || text.ends_with(' ');
+    let is_other =
+        special.contains(&text.to_lowercase().as_str()) || text.parse::<f64>().is_ok() || text.ends_with(' ');
     if begins && !is_other && text.chars().all(harmless) {
         text.to_owned()
     } else {
