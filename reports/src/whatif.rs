@@ -49,7 +49,15 @@ pub fn table(findings: &Findings, terminal: Terminal) -> String {
         paragraph(&mut text, &reuse, "", columns);
     }
     for dark in &findings.dark {
-        let sentence = format!("{}: in {} of the time the log saw nothing of it.", dark.upstream, percent(dark.share));
+        let mut sentence =
+            format!("{}: in {} of the time the log saw nothing of it", dark.upstream, percent(dark.share));
+        if let Some(follows) = dark.follows {
+            sentence.push_str(&format!(
+                "; that its overloads are those of the model seen most is {} likely",
+                percent(follows)
+            ));
+        }
+        sentence.push('.');
         paragraph(&mut text, &sentence, "", columns);
     }
     paragraph(&mut text, &calibrated(&findings.calibration), "", columns);

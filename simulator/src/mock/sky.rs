@@ -84,7 +84,7 @@ impl Sky {
     pub(super) fn new(day: &Day, seed: u64, clock: Clock, manners: Manners) -> Self {
         let coming = day.happenings.iter().filter_map(|(at, happening)| match happening {
             Happening::World(change) => Some((*at, change.clone())),
-            Happening::Operator(_) | Happening::Configured(_) | Happening::Clock(_) => None,
+            Happening::Operator(_) | Happening::Configured(_) | Happening::Clock(_) | Happening::Leaves { .. } => None,
         });
         let inner = Inner {
             world: World::new(&day.world, seed, day.horizon()),

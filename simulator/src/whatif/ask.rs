@@ -69,6 +69,8 @@ pub struct Dark {
     pub upstream: String,
     /// Share of the time that is more than half a minute away from every call that tells whether it was overloaded.
     pub share: f64,
+    /// Probability that it is overloaded when the model is of which most was seen, and only then; nothing for that one.
+    pub follows: Option<f64>,
 }
 
 /// The day under one policy.
@@ -161,7 +163,13 @@ impl RecordedDay {
             assumed: super::assumed::sentences(&evidence, &model),
             calibration: self.calibrate(&evidence, &model, &recorded, seeds, done)?,
             recorded,
-            dark: dark.map(|(upstream, fit)| Dark { upstream: upstream.model.clone(), share: fit.dark }).collect(),
+            dark: dark
+                .map(|(upstream, fit)| Dark {
+                    upstream: upstream.model.clone(),
+                    share: fit.watch.dark,
+                    follows: fit.watch.follows,
+                })
+                .collect(),
             answers,
         })
     }

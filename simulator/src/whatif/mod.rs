@@ -18,6 +18,7 @@ mod latency;
 mod limits;
 mod model;
 mod scenario;
+mod shared;
 mod sky;
 mod universe;
 mod written;

@@ -13,7 +13,8 @@ use super::clients::Crowd;
 use super::evidence::{Call, Configured, Evidence};
 use super::latency::Fitted;
 use super::limits::{Fences, is_death, met_limit};
-use super::sky::{Sightings, Sky};
+use super::shared::{Watch, share};
+use super::sky::Sightings;
 use super::universe::Numbers;
 use crate::clients;
 use crate::engine::{Day, Happening};
@@ -49,10 +50,7 @@ pub(super) struct Fit {
     pub(super) faults: Faults,
     pub(super) pace: Pace,
     pub(super) wording: Wording,
-    /// One possible day for each seed.
-    pub(super) skies: Vec<Sky>,
-    /// Share of the time in which nothing was seen of it.
-    pub(super) dark: f64,
+    pub(super) watch: Watch,
 }
 
 impl Model {
@@ -64,7 +62,9 @@ impl Model {
         let crowd = Crowd::new(evidence);
         let tables = evidence.universe.tables();
         let ids = (0..tables.upstreams.len()).map(|index| UpstreamId::new(index as u16));
-        let upstreams: Vec<Fit> = ids.map(|id| Fit::new(evidence, id, seeds)).collect();
+        let mut upstreams: Vec<Fit> = ids.map(|id| Fit::new(evidence, id, seeds)).collect();
+        let mut watches: Vec<&mut Watch> = upstreams.iter_mut().map(|fit| &mut fit.watch).collect();
+        share(&mut watches, &mut Chance::new(0, FOLLOWERS));
         let recorded = Arc::new(recorded(evidence, &crowd, &upstreams));
         let last = evidence.turns.iter().map(super::evidence::Turn::at).max().unwrap_or(Timestamp::ZERO);
         let orders = evidence.orders.iter().map(|(at, order)| (*at, Happening::Operator(order.clone())));
@@ -112,6 +112,7 @@ impl Model {
 /// Subjects of draws, each followed by the number of an upstream model.
 const LATENCIES: u64 = 1 << 16;
 const SKIES: u64 = 2 << 16;
+const FOLLOWERS: u64 = 3 << 16;
 
 impl Fit {
     fn new(evidence: &Evidence, upstream: UpstreamId, seeds: u32) -> Self {
@@ -136,8 +137,7 @@ impl Fit {
         });
         let sightings = Sightings { seen: seen.collect() };
         let chance = &mut Chance::new(0, SKIES + u64::from(upstream.get()));
-        let skies = sightings.skies(evidence.from, evidence.until, seeds as usize, chance);
-        let dark = sightings.dark(evidence.from, evidence.until);
+        let watch = sightings.watch(evidence.from, evidence.until, seeds as usize, chance);
         Self {
             latency,
             overload,
@@ -146,8 +146,7 @@ impl Fit {
             faults: faults(generating().filter(|call| matches!(met(call), Some(Met::Served(_) | Met::Taken)))),
             pace: pace(generating()),
             wording: wording(calls()),
-            skies,
-            dark,
+            watch,
         }
     }
 
@@ -160,8 +159,8 @@ impl Fit {
         charged: crate::world::Charged,
         chance: &mut Chance,
     ) -> Upstream {
-        let place = (seed as usize).wrapping_sub(1) % self.skies.len().max(1);
-        let weather = self.skies.get(place).map_or_else(Weather::default, |sky| Weather {
+        let place = (seed as usize).wrapping_sub(1) % self.watch.skies.len().max(1);
+        let weather = self.watch.skies.get(place).map_or_else(Weather::default, |sky| Weather {
             noise: sky.noise,
             episodes: sky.episodes.clone(),
             ..Weather::default()

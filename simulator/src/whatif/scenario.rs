@@ -118,11 +118,11 @@ impl Writing<'_> {
         if names.clone().any(|(_, fit)| !self.episodes(fit).is_empty()) {
             all.push("world.weather".to_owned());
         }
-        for (upstream, fit) in names.filter(|(_, fit)| fit.dark > 0.005) {
+        for (upstream, fit) in names.filter(|(_, fit)| fit.watch.dark > 0.005) {
             all.push(format!(
                 "the weather of {} in {:.0}% of the time, in which nothing was seen of it",
                 upstream.model,
-                100.0 * fit.dark
+                100.0 * fit.watch.dark
             ));
         }
         all.extend(super::assumed::sentences(self.evidence, self.model).into_iter().skip(1));
@@ -281,7 +281,7 @@ impl Writing<'_> {
 
     /// What most guesses agree on, where it is long enough to be written.
     fn episodes(&self, fit: &Fit) -> Vec<Episode> {
-        let mut episodes = consensus(&fit.skies);
+        let mut episodes = consensus(&fit.watch.skies);
         episodes.retain(|episode| self.offset(episode.until) > self.offset(episode.from) + Duration::from_secs(10));
         episodes
     }
@@ -289,7 +289,7 @@ impl Writing<'_> {
     fn fitted(&self, index: usize, fit: &Fit) -> Value {
         let refusals = fit.refusals();
         let charged = self.model.fences.charged[index];
-        let noise = fit.skies.iter().map(|sky| sky.noise).sum::<f64>() / fit.skies.len().max(1) as f64;
+        let noise = fit.watch.skies.iter().map(|sky| sky.noise).sum::<f64>() / fit.watch.skies.len().max(1) as f64;
         let wording = match fit.wording {
             Wording::GeminiSpring2025 => "gemini-spring-2025",
             Wording::GeminiSummer2025 => "gemini-summer-2025",
@@ -298,6 +298,8 @@ impl Writing<'_> {
             Wording::Vertex => "vertex",
             Wording::OpenAi => "openai",
             Wording::Mistral => "mistral",
+            Wording::MistralLate2025 => "mistral-late-2025",
+            Wording::Gemini2026 => "gemini-2026",
         };
         let mut entry = json!({
             "charged": {"503": charged.overload, "429": charged.limit},

@@ -15,6 +15,7 @@
 use stormproof_router::core::{Duration, Timestamp};
 
 use super::chance::Chance;
+use super::shared::Watch;
 use crate::world::Episode;
 
 /// What the calls to one upstream model met.
@@ -48,7 +49,7 @@ const THINNING: usize = 5;
 /// overload, so many 503s in so many calm calls, and so many episodes, of any strength.
 const ONSETS: (f64, f64) = (2.0, 5400.0);
 const ENDS: (f64, f64) = (4.0, 3600.0);
-const NOISE: (f64, f64) = (0.5, 49.5);
+pub(super) const NOISE: (f64, f64) = (0.5, 49.5);
 const STRENGTHS: f64 = 2.0;
 /// Noise is less than the weakest overload.
 const NOISE_MAX: f64 = 0.06;
@@ -82,18 +83,24 @@ impl Sightings {
         if whole > 0.0 { (1.0 - lit.as_secs_f64() / whole).clamp(0.0, 1.0) } else { 0.0 }
     }
 
-    /// So many possible days.
-    pub(super) fn skies(&self, from: Timestamp, until: Timestamp, count: usize, chance: &mut Chance) -> Vec<Sky> {
-        let mut chain = Chain::new(self, from, until);
+    /// So many possible days, for a model with a weather of its own.
+    pub(super) fn watch(self, from: Timestamp, until: Timestamp, count: usize, chance: &mut Chance) -> Watch {
+        let mut chain = Chain::new(&self, from, until);
         let mut skies = Vec::with_capacity(count);
+        let mut evidence = Vec::with_capacity(count);
         for round in 0..BURN_IN + THINNING * count {
             chain.walk(chance);
-            chain.learn(chance);
             if round >= BURN_IN && (round - BURN_IN) % THINNING == 0 {
                 skies.push(chain.sky(chance));
+                evidence.push(chain.evidence);
             }
+            chain.learn(chance);
         }
-        skies
+        let most = evidence.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let sum: f64 = evidence.iter().map(|one| libm::exp(one - most)).sum();
+        let evidence = if evidence.is_empty() { 0.0 } else { most + libm::log(sum / evidence.len() as f64) };
+        let dark = self.dark(from, until);
+        Watch { sightings: self, skies, evidence, dark, follows: None }
     }
 }
 
@@ -148,6 +155,8 @@ struct Chain {
     noise: f64,
     levels: [f64; LEVELS],
     path: Vec<usize>,
+    /// Logarithm of the probability of all calls, over every path.
+    evidence: f64,
     forward: Vec<[f64; STATES]>,
 }
 
@@ -182,6 +191,7 @@ impl Chain {
             noise: NOISE.0 / (NOISE.0 + NOISE.1),
             levels: [1.0 / LEVELS as f64; LEVELS],
             path: vec![0; count],
+            evidence: 0.0,
             forward: vec![[0.0; STATES]; count],
             bins,
         }
@@ -201,6 +211,7 @@ impl Chain {
                 *share = overloaded * self.levels[level] / stages;
             }
         }
+        self.evidence = 0.0;
         for place in 0..self.bins.len() {
             let mut now = [0.0; STATES];
             now[0] = before[0] * (1.0 - begins);
@@ -218,6 +229,7 @@ impl Chain {
                 let calm = refused * bad + (calls - refused) * good;
                 // Both sides over the larger, so that neither can vanish.
                 let over = calm.max(self.scale[place]);
+                self.evidence += over;
                 now[0] *= libm::exp(calm - over);
                 let factor = libm::exp(self.scale[place] - over);
                 for (level, stages) in now[1..].chunks_exact_mut(STAGES).enumerate() {
@@ -225,6 +237,7 @@ impl Chain {
                 }
             }
             let sum: f64 = now.iter().sum();
+            self.evidence += libm::log(sum);
             now.iter_mut().for_each(|share| *share /= sum);
             self.forward[place] = now;
             before = now;
@@ -368,7 +381,7 @@ mod tests {
     }
 
     fn skies(sightings: &Sightings) -> Vec<Sky> {
-        sightings.skies(at(0.0), at(7200.0), 200, &mut Chance::new(1, 1))
+        sightings.clone().watch(at(0.0), at(7200.0), 200, &mut Chance::new(1, 1)).skies
     }
 
     #[test]
