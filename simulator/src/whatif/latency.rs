@@ -100,10 +100,8 @@ mod tests {
     }
 
     fn parts(shape: Shape) -> (f64, f64) {
-        match shape {
-            Shape::LogNormal { median, sigma } => (median, sigma),
-            other => panic!("{other:?}"),
-        }
+        let Shape::LogNormal { median, sigma } = shape else { panic!("{shape:?}") };
+        (median, sigma)
     }
 
     #[test]
