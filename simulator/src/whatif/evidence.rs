@@ -82,16 +82,14 @@ pub(super) struct Turn {
 pub(super) struct Shape {
     pub(super) client: ClientId,
     pub(super) model: ModelId,
-    pub(super) endpoint: EndpointWord,
+    /// Its place in [`Endpoint::ALL`], which can be put in order.
+    pub(super) endpoint: u8,
     pub(super) stream: bool,
     pub(super) priority: Priority,
     /// To a tenth of a second: a live driver reads the clock between the two ends.
     pub(super) deadline: Duration,
     pub(super) output_max: Option<u32>,
 }
-
-/// An endpoint that can be put in order.
-pub(super) type EndpointWord = u8;
 
 /// One client call.
 #[derive(Clone, Debug)]

@@ -25,8 +25,9 @@ pub(super) struct Watch {
 
 /// What is believed before anything is seen: models of one provider fail together as often as not.
 const BELIEF: f64 = 0.5;
-/// Factors that are tried, in tenths.
-const FACTORS: usize = 16;
+/// Factors that are tried: a tenth to four, each so much larger than the one before (as a logarithm).
+const FACTORS: usize = 24;
+const STEP: f64 = 0.16;
 
 /// Lets models follow the one of which most was seen, in as many guesses as it is likely.
 pub(super) fn share(watches: &mut [&mut Watch], chance: &mut Chance) {
@@ -87,14 +88,14 @@ impl Link {
     /// A possible day of the follower.
     fn sky(&self, leader: &Sky, chance: &mut Chance) -> Sky {
         let noise = chance.beta(NOISE.0 + self.calm.0, NOISE.1 + self.calm.1).clamp(1e-6, 0.06);
-        let factor = factor(chance.choose(&self.factors)) + 0.1 * (chance.unit() - 0.5);
+        let factor = factor(chance.choose(&self.factors) as f64 + chance.unit() - 0.5);
         let follow = |episode: &Episode| Episode { p503: weakened(episode.p503, factor).max(noise), ..*episode };
         Sky { noise, episodes: leader.episodes.iter().map(follow).collect() }
     }
 }
 
-fn factor(place: usize) -> f64 {
-    0.1 * (place + 1) as f64
+fn factor(place: f64) -> f64 {
+    0.1 * libm::exp(STEP * place)
 }
 
 fn weakened(p503: f64, factor: f64) -> f64 {
@@ -103,7 +104,7 @@ fn weakened(p503: f64, factor: f64) -> f64 {
 
 fn log_likelihood(place: usize, stormy: &[(f64, f64)], episodes: &[Episode]) -> f64 {
     let log = |((refused, taken), episode): (&(f64, f64), &Episode)| {
-        let p = weakened(episode.p503, factor(place));
+        let p = weakened(episode.p503, factor(place as f64));
         refused * libm::log(p) + taken * libm::log(1.0 - p)
     };
     stormy.iter().zip(episodes).map(log).sum()
