@@ -90,7 +90,7 @@ impl Sightings {
         let mut evidence = Vec::with_capacity(count);
         for round in 0..BURN_IN + THINNING * count {
             chain.walk(chance);
-            if round >= BURN_IN && (round - BURN_IN) % THINNING == 0 {
+            if round >= BURN_IN && (round - BURN_IN).is_multiple_of(THINNING) {
                 skies.push(chain.sky(chance));
                 evidence.push(chain.evidence);
             }
@@ -405,7 +405,7 @@ mod tests {
 
     #[test]
     fn dark_time_is_uncertain_and_the_rest_is_not() {
-        let half = day(|secs| secs < 1500.0 || secs > 6500.0);
+        let half = day(|secs| !(1500.0..=6500.0).contains(&secs));
         let skies = skies(&half);
         assert!(share(&skies, 0.0, 1400.0) < 0.01 && share(&skies, 6600.0, 7200.0) < 0.01);
         let dark = share(&skies, 2000.0, 6000.0);
