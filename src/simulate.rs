@@ -112,9 +112,18 @@ impl Which {
 impl Chosen {
     /// The scenario's document, with the changes asked for.
     pub(crate) fn document(&self) -> Result<Document, Failure> {
-        let document = match (Path::new(&self.scenario).exists(), scenario::built_in(&self.scenario)) {
+        let path = Path::new(&self.scenario);
+        let document = match (path.exists(), scenario::built_in(&self.scenario)) {
             (false, Some(document)) => document,
-            (_, _) => Document::open(Path::new(&self.scenario)),
+            (false, None) if path.components().count() == 1 && path.extension().is_none() => {
+                let known: Vec<&str> = scenario::built_in_names().collect();
+                return Err(Failure::Input(format!(
+                    "error: there is neither a file nor a built-in scenario `{}`; built in are {}",
+                    self.scenario,
+                    known.join(", ")
+                )));
+            }
+            (_, _) => Document::open(path),
         };
         self.changes.iter().try_fold(document.map_err(Failure::input)?, |document, change| {
             let (setting, value) = change.split_once('=').ok_or_else(|| {

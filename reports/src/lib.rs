@@ -41,7 +41,7 @@ pub enum Error {
     #[error("the summary does not fit into a document: {0}")]
     Document(String),
     /// The file system said no.
-    #[error("cannot write {}: {source}", path.display())]
+    #[error("cannot write {}", path.display())]
     Write {
         /// Which file or directory.
         path: PathBuf,

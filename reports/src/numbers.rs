@@ -1,6 +1,7 @@
 //! The six numbers that tell how a router did, as every table shows them.
 
-use stormproof_simulator::study::summary::Run;
+use stormproof_simulator::study::interval95;
+use stormproof_simulator::study::summary::{PerSeed, Run};
 
 use crate::format;
 use crate::picture::Ink;
@@ -26,7 +27,7 @@ pub(crate) const COLUMNS: [Column; 6] = [
     },
     Column {
         head: "Fallback",
-        means: "Turns answered by the dearer tiers after the first, and the money spent there, failed calls included; \
+        means: "Turns answered by the tiers after the first, and the money spent there, failed calls included; \
                 with its 95% interval.",
     },
     Column {
@@ -99,6 +100,35 @@ pub(crate) fn inks(runs: &[Run]) -> Vec<Ink> {
         .collect()
 }
 
+/// Which money a picture shows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Money {
+    /// What it is, as in "money spent on the fallback".
+    pub(crate) on: &'static str,
+    pub(crate) mean: fn(&Run) -> f64,
+    /// The 95 % interval of that mean; the mean itself where seeds are not at hand.
+    pub(crate) band: fn(&Run) -> [f64; 2],
+}
+
+/// The fallback's money; that of all tiers where the fallback is free or never answers, and the dear tier comes first.
+pub(crate) fn money<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Money {
+    let (mut fallback, mut total) = (0.0, 0.0);
+    for run in runs {
+        fallback += run.fallback_spend_usd;
+        total += run.total_spend_usd;
+    }
+    if fallback > 0.0 || total == 0.0 {
+        let (mean, band): (fn(&Run) -> f64, fn(&Run) -> [f64; 2]) =
+            (|run| run.fallback_spend_usd, |run| run.fallback_spend_usd_ci95);
+        return Money { on: "on the fallback", mean, band };
+    }
+    let band = |run: &Run| {
+        let spent: Vec<f64> = run.per_seed.iter().map(|seed: &PerSeed| seed.total_spend_usd).collect();
+        if spent.is_empty() { [run.total_spend_usd; 2] } else { interval95(&spent) }
+    };
+    Money { on: "on all tiers", mean: |run| run.total_spend_usd, band }
+}
+
 /// Where the numbers come from, in one line.
 pub(crate) fn source(scenario: &str, seeds: u32) -> String {
     match seeds {
@@ -121,6 +151,17 @@ mod tests {
         assert_eq!(subject(&[run("stormproof-edge", 0.9), run("litellm", 1.0)]), Some(0));
         assert_eq!(subject(&[run("a", 0.2), run("b", 0.3), run("c", 0.3)]), Some(1));
         assert_eq!(subject(&[]), None);
+    }
+
+    #[test]
+    fn money_is_the_fallback_s_unless_that_is_free() {
+        let run = |fallback, total| Run { fallback_spend_usd: fallback, total_spend_usd: total, ..Run::default() };
+        let on = |runs: &[Run]| money(runs).on;
+        assert_eq!(on(&[run(0.0, 3.0), run(1.0, 3.0)]), "on the fallback");
+        assert_eq!(on(&[run(0.0, 3.0), run(0.0, 2.0)]), "on all tiers");
+        assert_eq!(on(&[run(0.0, 0.0)]), "on the fallback");
+        let all = money(&[run(0.0, 3.0)]);
+        assert_eq!((all.band)(&run(0.0, 3.0)), [3.0, 3.0]);
     }
 
     #[test]

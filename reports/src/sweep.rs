@@ -162,7 +162,7 @@ pub fn csv(sweep: &Sweep) -> Result<String, Error> {
     String::from_utf8(bytes).map_err(|error| Error::Document(error.to_string()))
 }
 
-/// The pictures of the sweep: lines for one setting, two heat maps for two, nothing for another number of settings.
+/// The pictures of the sweep: lines for one setting, heat maps for two, nothing for another number of settings.
 ///
 /// # Errors
 /// When one cannot be drawn.
@@ -170,7 +170,12 @@ pub fn pictures(sweep: &Sweep) -> Result<Vec<Picture>, Error> {
     match sweep.axes.as_slice() {
         [axis] => Ok(vec![sweep_lines(sweep, axis)?]),
         [down, across] => {
-            Ok(vec![heat_map(sweep, [down, across], Heat::Success)?, heat_map(sweep, [down, across], Heat::Spend)?])
+            let mut maps = vec![heat_map(sweep, [down, across], Heat::Success)?];
+            // Where nobody pays a fallback, a map of nothing but zeros says nothing.
+            if sweep.points.iter().flat_map(|point| &point.runs).any(|run| run.fallback_spend_usd > 0.0) {
+                maps.push(heat_map(sweep, [down, across], Heat::Spend)?);
+            }
+            Ok(maps)
         }
         _ => Ok(Vec::new()),
     }

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use stormproof_simulator::engine::{Calendar, Event, Heap, Queue, fold_runs};
-use stormproof_simulator::scenario::{BUILT_IN, Scenario, built_in};
+use stormproof_simulator::scenario::{Scenario, built_in, built_in_names};
 use stormproof_simulator::study::record::record;
 use stormproof_simulator::study::{Contender, compare, simulate_on};
 
@@ -37,9 +37,8 @@ fn on_file() -> Decisions {
 }
 
 fn scenarios() -> Vec<Scenario> {
-    let names = BUILT_IN.iter().filter_map(|(file, _)| file.strip_suffix(".yaml")).filter(|name| *name != "stormproof");
     let open = |name| built_in(name).expect("built in").and_then(|document| document.scenario());
-    names.map(|name| open(name).unwrap_or_else(|errors| panic!("{errors}"))).collect()
+    built_in_names().map(|name| open(name).unwrap_or_else(|errors| panic!("{errors}"))).collect()
 }
 
 /// Every run of every scenario.

@@ -50,8 +50,18 @@ impl Group<'_> {
 
 /// Draws it.
 pub(super) fn key_lanes(summary: &Summary) -> Result<Picture, Error> {
-    let panels: Vec<(&PolicyTrace, Vec<Group<'_>>)> =
-        summary.trace.policies.iter().map(|policy| (policy, groups(shown(&policy.lanes)))).collect();
+    let policies = &summary.trace.policies;
+    // A tier that no router ever called or benched says nothing.
+    let mut panels: Vec<(&PolicyTrace, Vec<Group<'_>>)> =
+        policies.iter().map(|policy| (policy, groups(shown(&policy.lanes)))).collect();
+    let idle = |lane: &Lane| lane.attempts.is_empty() && lane.cooldowns.is_empty();
+    let used = |tier: &str| {
+        let mut lanes = policies.iter().flat_map(|policy| &policy.lanes);
+        lanes.any(|lane| lane.tier == tier && !idle(lane))
+    };
+    if policies.iter().flat_map(|policy| &policy.lanes).any(|lane| !idle(lane)) {
+        panels.iter_mut().for_each(|(_, groups)| groups.retain(|group| used(group.tier)));
+    }
     let panel_height =
         |groups: &[Group<'_>]| HEAD + groups.iter().map(|group| group.height() + TIER_GAP).sum::<u32>() + GAP;
     let height = panels.iter().map(|(_, groups)| panel_height(groups)).sum::<u32>() - GAP + AXIS;
@@ -77,11 +87,12 @@ pub(super) fn key_lanes(summary: &Summary) -> Result<Picture, Error> {
     sheet.draw(height, |pen| {
         let ticks = Ticks::clock(&summary.start, summary.duration_s);
         let left = label_width(&panels);
+        let right = ticks.room_right((0.0, duration(summary)), RIGHT);
         let mut top = 0;
         for (index, (policy, groups)) in panels.iter().enumerate() {
             let last = index + 1 == panels.len();
             let panel = pen.part((0, top as i32), (WIDTH, panel_height(groups) - GAP + AXIS));
-            draw_panel(&panel, policy, groups, &Axes { ticks: &ticks, left, last, summary })?;
+            draw_panel(&panel, policy, groups, &Axes { ticks: &ticks, left, right, last, summary })?;
             top += panel_height(groups);
         }
         Ok(())
@@ -92,6 +103,7 @@ pub(super) fn key_lanes(summary: &Summary) -> Result<Picture, Error> {
 struct Axes<'a> {
     ticks: &'a Ticks,
     left: u32,
+    right: u32,
     last: bool,
     summary: &'a Summary,
 }
@@ -111,7 +123,7 @@ fn draw_panel(pen: &Pen<'_>, policy: &PolicyTrace, groups: &[Group<'_>], axes: &
             y: (count as f64, 0.0),
             x_ticks: axes.ticks,
             y_ticks: &y_ticks,
-            room: (axes.left, RIGHT, 0),
+            room: (axes.left, axes.right, 0),
             foot,
         })?;
         shade(&mut chart, &axes.summary.trace.overloads, group, until)?;

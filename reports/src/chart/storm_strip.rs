@@ -71,7 +71,7 @@ pub(super) fn storm_strip(summary: &Summary) -> Result<Picture, Error> {
     let bucket = format::seconds(trace.bucket_s);
     let mut legend = vec![
         (Sample::Area(FIRST_TIER), "answered by the first tier"),
-        (Sample::Area(FALLBACK), "answered by the dearer fallback"),
+        (Sample::Area(FALLBACK), "answered by a fallback tier"),
         (Sample::Area(WAITING), "turns waiting"),
         (Sample::Area(REFUSED), "calls refused or failed"),
     ];
@@ -82,8 +82,8 @@ pub(super) fn storm_strip(summary: &Summary) -> Result<Picture, Error> {
         name: "storm-strip",
         title: "What clients saw, minute by minute".to_owned(),
         lead: format!(
-            "One panel a router, all under the same day. Each bar covers {bucket}: turns answered (colour says who \
-             paid), turns left waiting on average, and client calls that came back as an error. Scales are the same in \
+            "One panel a router, all under the same day. Each bar covers {bucket}: turns answered (colour says by \
+             which tier), turns left waiting on average, and client calls that came back as an error. Scales are the same in \
              all panels."
         ),
         legend,
@@ -96,7 +96,9 @@ pub(super) fn storm_strip(summary: &Summary) -> Result<Picture, Error> {
         let tops: Vec<f64> = ROWS.iter().map(|row| round_up(most(&trace.policies, row))).collect();
         let widest = upstreams.iter().map(|name| text_width(name, f64::from(MODEL.size))).fold(0.0, f64::max);
         let left = (widest as u32 + 30).clamp(104, 240);
-        let mut axes = Axes { span: (0.0, duration(summary)), ticks: &ticks, tops: &tops, left, last: false };
+        let span = (0.0, duration(summary));
+        let right = ticks.room_right(span, RIGHT);
+        let mut axes = Axes { span, ticks: &ticks, tops: &tops, left, right, last: false };
         if !upstreams.is_empty() {
             draw_weather(&pen.part((0, 0), (WIDTH, weather)), &trace.overloads, &upstreams, &axes)?;
         }
@@ -117,6 +119,8 @@ struct Axes<'a> {
     tops: &'a [f64],
     /// Pixels left of the plots.
     left: u32,
+    /// Pixels right of them.
+    right: u32,
     /// Whether this panel is the last and has the time below it.
     last: bool,
 }
@@ -137,7 +141,7 @@ fn draw_panel(pen: &Pen<'_>, summary: &Summary, policy: &PolicyTrace, axes: &Axe
             y: (0.0, most),
             x_ticks: axes.ticks,
             y_ticks: &y_ticks,
-            room: (axes.left, RIGHT, 4),
+            room: (axes.left, axes.right, 4),
             foot,
         })?;
         shade(&mut chart, &summary.trace.overloads, axes.span, most)?;
@@ -180,7 +184,7 @@ fn draw_bars(chart: &mut Chart<'_>, strip: &[Bucket], row: &Row, bucket_s: f64) 
 
 /// One line for each upstream model: when it was overloaded, and how badly.
 fn draw_weather(pen: &Pen<'_>, overloads: &[Overload], upstreams: &[&str], axes: &Axes<'_>) -> Result<(), Error> {
-    let width = f64::from(WIDTH - axes.left - RIGHT);
+    let width = f64::from(WIDTH - axes.left - axes.right);
     let (from, to) = axes.span;
     let place = |at: f64| axes.left as i32 + ((at - from) / (to - from) * width).clamp(0.0, width) as i32;
     for (row, upstream) in upstreams.iter().enumerate() {

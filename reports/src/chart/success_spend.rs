@@ -3,6 +3,7 @@
 use stormproof_simulator::study::summary::{Run, Summary};
 
 use super::labels::spread;
+use crate::numbers::Money;
 use crate::picture::{Align, Frame, Ink, Picture, Sheet, Ticks, WIDTH, Words, round_up, text_width};
 use crate::{Error, format, numbers};
 
@@ -15,25 +16,33 @@ const LABEL: Words = Words { size: 13, ink: Ink::Text, bold: false, align: Align
 /// Draws it.
 pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
     let runs = &summary.runs;
+    let money = numbers::money(runs);
+    let spent = |run: &Run| (money.mean)(run);
     let intervals = if summary.seeds > 1 { " The bars are 95% intervals of the means over seeds." } else { "" };
     let sheet = Sheet {
         name: "success-spend",
         title: "What the answers cost".to_owned(),
         lead: format!(
-            "Each point is a router. Further up: more turns answered in time. Further left: less money spent on the \
-             fallback. Little money beside few answers means that turns were lost, not that money was saved.{intervals}"
+            "Each point is a router. Further up: more turns answered in time. Further left: less money spent {}. \
+             Little money beside few answers means that turns were lost, not that money was saved.{intervals}",
+            money.on
         ),
         legend: Vec::new(),
         assumed: &summary.assumed,
         source: numbers::source(&summary.scenario, summary.seeds),
-        description: runs.iter().map(|run| format!("{}. ", label(run))).collect::<String>().trim_end().to_owned(),
+        description: runs
+            .iter()
+            .map(|run| format!("{}. ", label(run, &money)))
+            .collect::<String>()
+            .trim_end()
+            .to_owned(),
     };
     sheet.draw(HEIGHT, |pen| {
-        let dearest = runs.iter().map(|run| run.fallback_spend_usd.max(run.fallback_spend_usd_ci95[1]));
+        let dearest = runs.iter().map(|run| spent(run).max((money.band)(run)[1]));
         let right = round_up(dearest.fold(0.0, f64::max) * 1.04);
         let worst = runs.iter().map(|run| run.success_rate.min(run.success_rate_ci95[0])).fold(1.0, f64::min);
         let y = share_axis(worst);
-        let x_ticks = Ticks::round("money spent on the fallback, USD", 0.0, right, 6, |at| dollars(at, right));
+        let x_ticks = Ticks::round(&format!("money spent {}, USD", money.on), 0.0, right, 6, |at| dollars(at, right));
         let y_ticks = share_ticks(y.0);
         let mut chart = pen.chart(&Frame {
             x: (-0.015 * right, right),
@@ -45,9 +54,9 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
         })?;
         let inks = numbers::inks(runs);
         for (run, ink) in runs.iter().zip(&inks) {
-            let at = (run.fallback_spend_usd, run.success_rate);
+            let at = (spent(run), run.success_rate);
             if summary.seeds > 1 {
-                let ([low, high], [cheap, dear]) = (run.success_rate_ci95, run.fallback_spend_usd_ci95);
+                let ([low, high], [cheap, dear]) = (run.success_rate_ci95, (money.band)(run));
                 chart.line(vec![(at.0, low.max(y.0)), (at.0, high.min(1.0))], *ink, 2)?;
                 chart.line(vec![(cheap.max(0.0), at.1), (dear.min(right), at.1)], *ink, 2)?;
             }
@@ -58,13 +67,13 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
         let places: Vec<Place> = runs
             .iter()
             .map(|run| {
-                let (x, y) = chart.pixel((run.fallback_spend_usd, run.success_rate));
-                let [cheap, dear] = run.fallback_spend_usd_ci95.map(|spend| chart.pixel((spend, 0.0)).0);
+                let (x, y) = chart.pixel((spent(run), run.success_rate));
+                let [cheap, dear] = (money.band)(run).map(|spend| chart.pixel((spend, 0.0)).0);
                 Place { x, y: y - top, left: cheap.clamp(0, x - 6), right: dear.max(x + 6) }
             })
             .collect();
         let fits_right = |index: usize| {
-            let needed = text_width(&label(&runs[index]), f64::from(LABEL.size)) as i32;
+            let needed = text_width(&label(&runs[index], &money), f64::from(LABEL.size)) as i32;
             places[index].right + 8 + needed < (WIDTH - RIGHT) as i32
         };
         for on_the_right in [true, false] {
@@ -78,7 +87,7 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
                 if (y - place.y).abs() > 6 {
                     pen.line(vec![(place.x, place.y), (x, y)], inks[index], 1)?;
                 }
-                pen.label((x, y), Words { align, ..LABEL }, &label(&runs[index]))?;
+                pen.label((x, y), Words { align, ..LABEL }, &label(&runs[index], &money))?;
             }
         }
         Ok(())
@@ -93,8 +102,8 @@ struct Place {
     right: i32,
 }
 
-fn label(run: &Run) -> String {
-    format!("{}: {}, {}", run.policy, format::percent(run.success_rate), format::usd(run.fallback_spend_usd))
+fn label(run: &Run, money: &Money) -> String {
+    format!("{}: {}, {}", run.policy, format::percent(run.success_rate), format::usd((money.mean)(run)))
 }
 
 /// The range of an axis of shares on which `worst` is well inside: from 0, or from nearer to 1 when all is well, to a

@@ -22,8 +22,6 @@ struct Measure {
 
 const SUCCESS: Measure =
     Measure { mean: |run| run.success_rate, band: |run| run.success_rate_ci95, show: format::percent };
-const SPEND: Measure =
-    Measure { mean: |run| run.fallback_spend_usd, band: |run| run.fallback_spend_usd_ci95, show: format::usd };
 
 /// Draws it; for a sweep over exactly one setting.
 pub(crate) fn sweep_lines(sweep: &Sweep, axis: &Axis) -> Result<Picture, Error> {
@@ -52,11 +50,13 @@ pub(crate) fn sweep_lines(sweep: &Sweep, axis: &Axis) -> Result<Picture, Error> 
         let part = pen.part((0, 0), (WIDTH, PLOT + FOOT));
         draw(&part, sweep, &Plot { scale: &scale, measure: &SUCCESS, y, y_ticks: &y_ticks, right })?;
 
-        let dearest = all(sweep).map(|run| (SPEND.mean)(run).max((SPEND.band)(run)[1])).fold(0.0, f64::max);
+        let money = numbers::money(all(sweep));
+        let spend = Measure { mean: money.mean, band: money.band, show: format::usd };
+        let dearest = all(sweep).map(|run| (spend.mean)(run).max((spend.band)(run)[1])).fold(0.0, f64::max);
         let top = round_up(dearest);
-        let y_ticks = Ticks::round("fallback money, USD", 0.0, top, 5, |at| dollars(at, top));
+        let y_ticks = Ticks::round(&format!("USD {}", money.on), 0.0, top, 5, |at| dollars(at, top));
         let part = pen.part((0, (PLOT + FOOT + GAP) as i32), (WIDTH, PLOT + FOOT));
-        draw(&part, sweep, &Plot { scale: &scale, measure: &SPEND, y: (0.0, top), y_ticks: &y_ticks, right })
+        draw(&part, sweep, &Plot { scale: &scale, measure: &spend, y: (0.0, top), y_ticks: &y_ticks, right })
     })
 }
 

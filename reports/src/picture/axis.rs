@@ -5,7 +5,11 @@ use std::ops::Range;
 use jiff::{ToSpan, Zoned};
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 
+use super::text::width;
 use crate::format;
+
+/// The font size of what ticks say, in pixels.
+pub(super) const LABEL_SIZE: u32 = 11;
 
 /// An axis as plotters wants it: a range, from left or bottom to the other end, with our ticks.
 pub(super) struct Scale {
@@ -63,6 +67,15 @@ impl Ticks {
     /// The label of the tick at `value`; empty where there is none.
     pub(crate) fn label(&self, value: f64) -> String {
         self.at.iter().position(|at| *at == value).map_or_else(String::new, |index| self.labels[index].clone())
+    }
+
+    /// Pixels to keep free right of a plot over `range`, so that the last label is whole; at least `least`.
+    pub(crate) fn room_right(&self, (from, to): (f64, f64), least: u32) -> u32 {
+        let (Some(at), Some(label)) = (self.at.last(), self.labels.last()) else { return least };
+        // A label further from the edge may have room inside; that it never needs more is all that counts here.
+        let near_the_edge = (at - from) / (to - from) > 0.93;
+        let half = (width(label, f64::from(LABEL_SIZE)) / 2.0) as u32 + 4;
+        if near_the_edge { least.max(half) } else { least }
     }
 
     /// At most about `count` round numbers from `low` to `high`.
@@ -141,6 +154,15 @@ mod tests {
         );
         assert_eq!([round_step(0.03), round_step(7.0), round_step(0.0)], [0.05, 10.0, 1.0]);
         assert_eq!([round_up(0.0), round_up(9.1), round_up(1430.0)], [1.0, 10.0, 1500.0]);
+    }
+
+    #[test]
+    fn the_last_label_has_room() {
+        let ticks = Ticks::clock("", 9000.0);
+        let label = ticks.label(9000.0);
+        assert!(f64::from(ticks.room_right((0.0, 9000.0), 16)) > width(&label, f64::from(LABEL_SIZE)) / 2.0);
+        assert_eq!(ticks.room_right((0.0, 20_000.0), 16), 16);
+        assert_eq!(Ticks::default().room_right((0.0, 1.0), 16), 16);
     }
 
     #[test]

@@ -8,13 +8,13 @@ use plotters::element::{Circle, PathElement, Polygon, Rectangle};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, TRANSPARENT, TextStyle};
 
-use super::axis::{Scale, Ticks};
+use super::axis::{LABEL_SIZE, Scale, Ticks};
 use super::canvas::Canvas;
 use super::palette::Ink;
 use super::text::width;
 use crate::Error;
 
-const TICK: Words = Words { size: 11, ink: Ink::Faint, bold: false, align: Align::Left };
+const TICK: Words = Words { size: LABEL_SIZE, ink: Ink::Faint, bold: false, align: Align::Left };
 
 /// Which end of a text stands at its place. Vertically its middle does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,6 +86,11 @@ impl Zone {
         })
     }
 
+    /// `moment` with its offset and this zone, as RFC 9557 writes it: `2025-04-18T22:10:00-07:00[America/Los_Angeles]`.
+    pub fn stamp(&self, moment: WallTime) -> String {
+        timestamp(moment).map(|instant| instant.to_zoned(self.0.clone()).to_string()).unwrap_or_default()
+    }
+
     /// What the clocks of this zone show at `moment`: `2025-04-18 22:10:00`.
     pub fn show(&self, moment: WallTime) -> String {
         timestamp(moment)
@@ -166,6 +171,7 @@ mod tests {
         assert_eq!(zone.next(start, "00:30"), Some(at("2025-04-19 00:30 America/Los_Angeles")));
         assert_eq!(zone.next(start, "25:00"), None);
         assert_eq!(zone.show(start), "2025-04-18 22:10:00");
+        assert_eq!(zone.stamp(start), "2025-04-18T22:10:00-07:00[America/Los_Angeles]");
     }
 
     #[test]

@@ -79,8 +79,9 @@ impl fmt::Display for Spot {
 /// `stormproof.yaml:14:3: what is wrong; what to do`
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.spot {
+        match self.spot.filter(|spot| *spot != Spot::default()) {
             Some(spot) => write!(f, "{}:{spot}: {}", self.origin, self.message),
+            // A value that was put there by hand stands in no line.
             None => write!(f, "{}: {}", self.origin, self.message),
         }
     }

@@ -3,7 +3,7 @@
 use stormproof_router::config::{At, Node, Report, suggest};
 
 /// The longest quotation of a part of the file, in characters.
-const QUOTED_MAX: usize = 160;
+const QUOTED_MAX: usize = 240;
 
 /// Each assumption as a sentence: a part of the file is quoted, a sentence stays what it is.
 pub(super) fn sentences(written: &[At<String>], scenario: &Node, report: &mut Report) -> Vec<String> {

@@ -16,6 +16,7 @@ files! {
     "stormproof.yaml",
     "logged-outage.yaml",
     "expected-rotation.yaml",
+    "gain.yaml",
     "family-a.yaml",
     "family-b.yaml",
     "family-c.yaml",
@@ -30,6 +31,12 @@ files! {
     "address-throttle.yaml",
     "mid-stream-cuts.yaml",
     "aider-storm.yaml",
+}
+
+/// The names of the built-in scenarios.
+pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+    // One file is the configuration that some of them share.
+    BUILT_IN.iter().filter_map(|(file, _)| file.strip_suffix(".yaml")).filter(|name| *name != "stormproof")
 }
 
 /// The scenario of that name, without its extension; `None` where there is none.

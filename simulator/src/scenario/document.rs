@@ -33,7 +33,7 @@ pub struct Scenario {
     pub pass: Vec<Expression>,
     /// Replications: seeds 1 to this number.
     pub seeds: u32,
-    /// The moment at which it begins, as written.
+    /// The moment at which it begins, with offset and zone: `2025-04-18T22:10:00-07:00[America/Los_Angeles]`.
     pub start: String,
 }
 
@@ -214,6 +214,7 @@ impl Document {
             .map_err(|message| Errors::one(Problem::new(&self.origin, Some(written.start.spot), message)))?;
         let duration = check_duration(&written, &mut report);
         let settings = config.rehearse(start)?;
+        let stamp = zone.stamp(start);
         let scene = Scene::new(&config, &settings, (start, zone), duration);
         let (world, happenings) = world::world(&scene, &written, &mut report);
         let client = |client| clients::client(&scene, client, &*self.files, &mut report);
@@ -233,8 +234,8 @@ impl Document {
         report.finish()?;
         let day = Day { start, duration, world, clients, happenings };
         let case = Case { name: self.name(), day, settings: Arc::new(settings), assumed };
-        let ScenarioFile { about, seeds, start, .. } = written;
-        Ok(Scenario { about: about.trim().to_owned(), case, contenders, pass, seeds: seeds.value, start: start.value })
+        let ScenarioFile { about, seeds, .. } = written;
+        Ok(Scenario { about: about.trim().to_owned(), case, contenders, pass, seeds: seeds.value, start: stamp })
     }
 
     /// The file's name without folders and extension.

@@ -422,7 +422,7 @@ pub struct Faults {
     pub blocked: Option<Share>,
 }
 
-/// When a model is overloaded: one episode (`from`, `until`, `p503`), episodes that are drawn (`healthy`, `episode`,
+/// When a model is overloaded: one episode (`from`, `until` or `for`, `p503`), episodes that are drawn (`healthy`, `episode`,
 /// `p503`), or another model's episodes (`follows`, `factor`).
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -435,6 +435,9 @@ pub struct Weather {
     /// It is over.
     #[serde(default)]
     pub until: Option<At<Moment>>,
+    /// How long it lasts, in place of `until`.
+    #[serde(default, rename = "for")]
+    pub lasts: Option<At<Period>>,
     /// Probability of a 503 in an episode; drawn once an episode where it is a distribution.
     #[serde(default)]
     pub p503: Option<At<Drawn<Share>>>,

@@ -17,7 +17,7 @@ mod sweep;
 mod words;
 mod world;
 
-pub use builtin::{BUILT_IN, built_in};
+pub use builtin::{BUILT_IN, built_in, built_in_names};
 pub use document::{Document, Embedded, Files, Folder, Scenario, load, parse, schema};
 pub use pass::Expression;
 pub use sweep::Plan;

@@ -113,13 +113,20 @@ fn axis(written: &str) -> Result<Axis, Errors> {
     if let Some(twice) = texts.iter().enumerate().find(|(index, text)| texts[..*index].contains(text)) {
         return Err(wrong(&format!("the value `{}` stands twice; name each once", twice.1)));
     }
+    // Settings whose values are plain numbers of seconds.
     let in_seconds =
         knob.ends_with("cooldown_time") || KNOBS.iter().any(|known| knob.ends_with(known.name) && known.unit == "s");
-    let durations = texts.iter().all(|text| text.parse::<Duration>().is_ok())
-        && texts.iter().any(|text| text.parse::<f64>().is_err());
-    let unit = if in_seconds || durations { "s" } else { "" };
-    let value = |text: &&str| AxisValue { text: (*text).to_owned(), number: number(text, unit) };
-    Ok(Axis { knob: knob.trim().to_owned(), unit: unit.to_owned(), values: texts.iter().map(value).collect() })
+    let readings: Option<Vec<(&str, f64)>> = texts.iter().map(|text| reading(text, in_seconds)).collect();
+    let unit = readings.as_ref().and_then(|readings| readings.first()).map_or("", |(unit, _)| *unit);
+    // Numbers of two units have no common scale.
+    let numbers = readings.filter(|readings| readings.iter().all(|(other, _)| *other == unit));
+    let number = |index: usize| Some(numbers.as_ref()?.get(index)?.1);
+    let values = texts.iter().enumerate();
+    Ok(Axis {
+        knob: knob.trim().to_owned(),
+        unit: if numbers.is_some() { unit.to_owned() } else { String::new() },
+        values: values.map(|(index, text)| AxisValue { text: (*text).to_owned(), number: number(index) }).collect(),
+    })
 }
 
 /// The parts between commas that stand in no bracket.
@@ -136,13 +143,19 @@ fn split(values: &str) -> Vec<&str> {
     parts.by_ref().map(str::trim).collect()
 }
 
-/// A value as a number on the axis' scale.
-fn number(text: &str, unit: &str) -> Option<f64> {
-    if unit == "s" {
-        return text.parse::<Duration>().ok().map(Duration::as_secs_f64);
+/// A value as a number with its unit; a plain number is one of seconds where the setting is.
+fn reading(text: &str, in_seconds: bool) -> Option<(&'static str, f64)> {
+    let number = |text: &str| text.trim_end().parse().ok().filter(|number: &f64| number.is_finite());
+    if let Some(plain) = number(text) {
+        return Some((if in_seconds { "s" } else { "" }, plain));
     }
-    let (digits, factor) = text.strip_suffix('%').map_or((text, 1.0), |percent| (percent, 0.01));
-    digits.trim().parse::<f64>().ok().map(|number| number * factor).filter(|number| number.is_finite())
+    if let Some(share) = text.strip_suffix('%') {
+        return number(share).map(|share| ("%", share));
+    }
+    if let Some(amount) = text.strip_suffix("USD") {
+        return number(amount).map(|amount| ("USD", amount));
+    }
+    text.parse::<Duration>().ok().map(|length| ("s", length.as_secs_f64()))
 }
 
 #[cfg(test)]
@@ -150,14 +163,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_numbers_where_they_can_be() {
-        let cooldowns = axis("cooldown_time=0.5,5,2000").expect("a good axis");
-        assert_eq!((cooldowns.unit.as_str(), cooldowns.values[2].number), ("s", Some(2000.0)));
-        let lengths = axis("world.weather.0.until=5m,1h").expect("a good axis");
-        assert_eq!((lengths.unit.as_str(), lengths.values[1].number), ("s", Some(3600.0)));
+    fn an_axis_knows_its_numbers_and_their_unit() {
+        let numbers = |text: &str| {
+            let axis = axis(text).expect("a good axis");
+            (axis.unit, axis.values.iter().map(|value| value.number).collect::<Vec<_>>())
+        };
+        assert_eq!(numbers("cooldown_time=0.5,2000"), ("s".to_owned(), vec![Some(0.5), Some(2000.0)]));
+        assert_eq!(numbers("num_retries=0, 6"), (String::new(), vec![Some(0.0), Some(6.0)]));
+        assert_eq!(numbers("world.weather.0.for=5m,1h"), ("s".to_owned(), vec![Some(300.0), Some(3600.0)]));
+        assert_eq!(numbers("x=10%,50%"), ("%".to_owned(), vec![Some(10.0), Some(50.0)]));
+        assert_eq!(numbers("x=5 USD,7.5 USD"), ("USD".to_owned(), vec![Some(5.0), Some(7.5)]));
+        assert_eq!(numbers("x=10,50%"), (String::new(), vec![None, None]), "two units have no common scale");
+        assert_eq!(numbers("select.strategy=headroom,least-busy"), (String::new(), vec![None, None]));
         let lists = axis("clients.0.fallbacks=[a, b],[c]").expect("a good axis");
         assert_eq!(lists.values.iter().map(|value| value.text.as_str()).collect::<Vec<_>>(), ["[a, b]", "[c]"]);
-        assert_eq!(lists.values[0].number, None);
+    }
+
+    #[test]
+    fn every_point_has_the_same_seeds_and_what_does_not_change_runs_once() {
+        let document = crate::scenario::built_in("family-i").expect("built in").expect("readable");
+        let narrow = |mut scenario: Scenario| {
+            scenario.contenders.retain(|contender| ["litellm-1.66", "stormproof"].contains(&contender.name.as_str()));
+            scenario.seeds = 3;
+            Ok::<_, Errors>(scenario)
+        };
+        let settings = ["litellm-1.66.cooldown_time=1,600", "duration=15m,20m"].map(str::to_owned);
+        let plan = Plan::new(&document, &settings, narrow).expect("a good plan");
+        assert_eq!(plan.len(), 3 * (4 + 2), "LiteLLM at every point, ours once a day");
+        let found = plan.run(&|| {}).expect("it runs");
+        assert_eq!(
+            found.points.iter().map(|point| point.at.clone()).collect::<Vec<_>>(),
+            [[0, 0], [0, 1], [1, 0], [1, 1]]
+        );
+        let runs = |point: usize| &found.points[point].runs;
+        assert_eq!(runs(0)[1], runs(2)[1], "the cooldown is none of our business");
+        assert_ne!(runs(0)[1], runs(1)[1]);
+        assert!(runs(0)[0].success_rate > runs(2)[0].success_rate, "a short cooldown answers more");
     }
 
     #[test]

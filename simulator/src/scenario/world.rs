@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use stormproof_router::config::{At, Dialect, Projects, Report, Share, suggest};
+use stormproof_router::config::{At, Dialect, Period, Projects, Report, Share, suggest};
 use stormproof_router::core::{
     Action, Duration, Ending, Facts, ProjectId, Reason, Tier, Timestamp, UpstreamId, Violation, Violations, WallTime,
 };
 
 use super::file::{self, AnswerWord, Latency, LimitsTruth, Per, ProjectsTruth, QuotaWord, UsedWord, ViolatedWord};
 use super::names::Scene;
+use super::quantity::Moment;
 use crate::engine::Happening;
 use crate::world::{self, Episode, Follows, Key, Process, Project, Quota, Reply, Spec, Throttle, Wording};
 
@@ -238,14 +239,34 @@ pub(crate) fn resolve_faults(written: &At<file::Faults>, report: &mut Report) ->
     resolved
 }
 
+/// How an episode's end is written.
+enum End<'a> {
+    At(&'a At<Moment>),
+    After(At<Period>),
+}
+
 fn add_weather(scene: &Scene<'_>, written: &file::Weather, spec: &mut Spec, report: &mut Report) {
-    const KINDS: &str = "weather is one episode (`from`, `until`, `p503`), drawn episodes (`healthy`, `episode`, `p503`), or another model's (`follows`)";
-    let file::Weather { upstream, from, until, p503, healthy, episode, follows, factor } = written;
+    const KINDS: &str = "weather is one episode (`from`, `until` or `for`, `p503`), drawn episodes (`healthy`, `episode`, `p503`), or another model's (`follows`)";
+    let file::Weather { upstream, from, until, lasts, p503, healthy, episode, follows, factor } = written;
     let Some(id) = scene.upstream(upstream, report) else { return };
     let weather = &mut spec.upstreams[id.index()].weather;
-    match (from, until, p503, healthy, episode, follows) {
-        (Some(from), Some(until), Some(p503), None, None, None) => {
-            let (from, until) = scene.clock.interval(Some(from), Some(until), report);
+    if let Some(lasts) = lasts.filter(|_| until.is_some()) {
+        report.say(lasts.spot, "an episode has one end; write `until` or `for`");
+    }
+    // Whichever of the two says when it ends.
+    let end = until.as_ref().map(End::At).or(lasts.map(End::After));
+    match (from, end, p503, healthy, episode, follows) {
+        (Some(from), Some(end), Some(p503), None, None, None) => {
+            let (from, until) = match end {
+                End::At(until) => scene.clock.interval(Some(from), Some(until), report),
+                End::After(lasts) => {
+                    if lasts.value.0 == Duration::ZERO {
+                        report.say(lasts.spot, "an episode of no length never happens; give it a length above zero");
+                    }
+                    let (from, _) = scene.clock.interval(Some(from), None, report);
+                    (from, from + lasts.value.0)
+                }
+            };
             match p503.value.fixed() {
                 Some(p503) => weather.episodes.push(Episode { from, until, p503 }),
                 None => report.say(p503.spot, "one episode has one probability; distributions are for drawn episodes"),

@@ -1,4 +1,5 @@
-//! Many runs of one question: replications over seeds, comparison of routers, sweeps over settings.
+//! Many runs of one question: replications over seeds, comparison of routers. Sweeps over what a scenario says are
+//! [`Plan`](crate::scenario::Plan)s of such runs.
 
 mod case;
 mod compare;
@@ -10,10 +11,8 @@ mod recovery;
 mod replication;
 mod stats;
 pub mod summary;
-mod sweep;
 pub mod trace;
 
 pub use case::{Case, Contender, Policy};
 pub use compare::{StudyError, compare, replicate, simulate, simulate_on};
 pub use stats::{interval95, mean, share_interval95};
-pub use sweep::{AxisError, Question, SweepError, paired_difference, parse_axis, sweep};

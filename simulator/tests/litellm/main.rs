@@ -4,5 +4,6 @@ mod calibration;
 mod contract;
 mod course;
 mod incident;
+mod logged;
 mod pool;
 mod watch;
