@@ -118,9 +118,11 @@ pub(crate) fn money<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Money {
         total += run.total_spend_usd;
     }
     if fallback > 0.0 || total == 0.0 {
-        let (mean, band): (fn(&Run) -> f64, fn(&Run) -> [f64; 2]) =
-            (|run| run.fallback_spend_usd, |run| run.fallback_spend_usd_ci95);
-        return Money { on: "on the fallback", mean, band };
+        return Money {
+            on: "on the fallback",
+            mean: |run| run.fallback_spend_usd,
+            band: |run| run.fallback_spend_usd_ci95,
+        };
     }
     let band = |run: &Run| {
         let spent: Vec<f64> = run.per_seed.iter().map(|seed: &PerSeed| seed.total_spend_usd).collect();

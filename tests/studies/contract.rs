@@ -109,18 +109,18 @@ fn what_does_not_hold_is_exit_code_99_and_a_junit_failure() {
     let junit = folder.path().join("junit.xml");
     let scenario = folder.path().join("strict.yaml");
     let strict = read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/quiet-pool.yaml"));
-    let strict = format!("{strict}  - \"litellm-1.66: success_rate >= 100%\"\n");
+    let strict = format!("{strict}  - \"litellm-1.66: turns > 1000000\"\n");
     std::fs::write(&scenario, strict).expect("written");
     let (scenario, junit_path) = (scenario.to_str().expect("UTF-8"), junit.to_str().expect("UTF-8"));
     let output = stormproof(&["simulate", scenario, "--seeds", "2", "--junit", junit_path]);
     assert_eq!(output.status.code(), Some(99), "{}", text(&output.stderr));
-    assert!(text(&output.stdout).contains("litellm-1.66: success_rate >= 100%"));
+    assert!(text(&output.stdout).contains("litellm-1.66: turns > 1000000"));
     let written = read(&junit);
-    assert!(written.contains("tests=\"4\" failures=\"1\""), "{written}");
-    assert!(written.contains("name=\"litellm-1.66: success_rate &gt;= 100%\""), "{written}");
+    assert!(written.contains("tests=\"4\" skipped=\"0\" failures=\"1\""), "{written}");
+    assert!(written.contains("name=\"litellm-1.66: turns &gt; 1000000\""), "{written}");
 
     succeeds(&["simulate", "quiet-pool", "--seeds", "2", "--junit", junit_path]);
-    assert!(read(&junit).contains("tests=\"3\" failures=\"0\""));
+    assert!(read(&junit).contains("tests=\"3\" skipped=\"0\" failures=\"0\""));
     let narrowed = ["simulate", scenario, "--seeds", "2", "--policy", "stormproof"];
     succeeds(&narrowed);
 }

@@ -9,7 +9,6 @@ use crate::{Error, format, numbers};
 
 const HEIGHT: u32 = 380;
 const LEFT: u32 = 64;
-const RIGHT: u32 = 24;
 const FOOT: u32 = 40;
 const LABEL: Words = Words { size: 13, ink: Ink::Text, bold: false, align: Align::Left };
 
@@ -42,6 +41,8 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
         let right = round_up(dearest.fold(0.0, f64::max) * 1.04);
         let worst = runs.iter().map(|run| run.success_rate.min(run.success_rate_ci95[0])).fold(1.0, f64::min);
         let y = share_axis(worst);
+        let widest = runs.iter().map(|run| text_width(&label(run, &money), f64::from(LABEL.size))).fold(0.0, f64::max);
+        let room = widest as u32 + 28;
         let x_ticks = Ticks::round(&format!("money spent {}, USD", money.on), 0.0, right, 6, |at| dollars(at, right));
         let y_ticks = share_ticks(y.0);
         let mut chart = pen.chart(&Frame {
@@ -49,7 +50,7 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
             y,
             x_ticks: &x_ticks,
             y_ticks: &y_ticks,
-            room: (LEFT, RIGHT, 14),
+            room: (LEFT, room, 14),
             foot: FOOT,
         })?;
         let inks = numbers::inks(runs);
@@ -62,44 +63,18 @@ pub(super) fn success_spend(summary: &Summary) -> Result<Picture, Error> {
             }
             chart.disc(at, 6, *ink)?;
         }
-        // Labels stand beside their intervals, on the side with room, and are pushed apart within each side.
+        // The names stand in a column beside the plot, each joined to its point: points of good routers are neighbours.
         let top = chart.pixel((0.0, y.1)).1 - 14;
-        let places: Vec<Place> = runs
-            .iter()
-            .map(|run| {
-                let (x, y) = chart.pixel((spent(run), run.success_rate));
-                let [cheap, dear] = (money.band)(run).map(|spend| chart.pixel((spend, 0.0)).0);
-                Place { x, y: y - top, left: cheap.clamp(0, x - 6), right: dear.max(x + 6) }
-            })
-            .collect();
-        let fits_right = |index: usize| {
-            let needed = text_width(&label(&runs[index], &money), f64::from(LABEL.size)) as i32;
-            places[index].right + 8 + needed < (WIDTH - RIGHT) as i32
-        };
-        for on_the_right in [true, false] {
-            let members: Vec<usize> = (0..runs.len()).filter(|index| fits_right(*index) == on_the_right).collect();
-            let wishes: Vec<i32> = members.iter().map(|index| places[*index].y).collect();
-            let spread = spread(&wishes, 18, 10, (HEIGHT - FOOT) as i32 - 10);
-            for (index, y) in members.into_iter().zip(spread) {
-                let place = &places[index];
-                let (align, x) =
-                    if on_the_right { (Align::Left, place.right + 8) } else { (Align::Right, place.left - 8) };
-                if (y - place.y).abs() > 6 {
-                    pen.line(vec![(place.x, place.y), (x, y)], inks[index], 1)?;
-                }
-                pen.label((x, y), Words { align, ..LABEL }, &label(&runs[index], &money))?;
-            }
+        let points: Vec<(i32, i32)> =
+            runs.iter().map(|run| chart.pixel((spent(run), run.success_rate))).map(|(x, y)| (x, y - top)).collect();
+        let wishes: Vec<i32> = points.iter().map(|(_, y)| *y).collect();
+        let edge = (WIDTH - room) as i32;
+        for (index, y) in spread(&wishes, 18, 10, (HEIGHT - FOOT) as i32 - 10).into_iter().enumerate() {
+            pen.line(vec![points[index], (edge + 6, y), (edge + 14, y)], inks[index], 1)?;
+            pen.text((edge + 18, y), LABEL, &label(&runs[index], &money))?;
         }
         Ok(())
     })
-}
-
-/// Where a router's point is, and how far its interval reaches to both sides.
-struct Place {
-    x: i32,
-    y: i32,
-    left: i32,
-    right: i32,
 }
 
 fn label(run: &Run, money: &Money) -> String {

@@ -11,7 +11,6 @@ use plotters::style::{Color, FontStyle, IntoFont, TRANSPARENT, TextStyle};
 use super::axis::{LABEL_SIZE, Scale, Ticks};
 use super::canvas::Canvas;
 use super::palette::Ink;
-use super::text::width;
 use crate::Error;
 
 const TICK: Words = Words { size: LABEL_SIZE, ink: Ink::Faint, bold: false, align: Align::Left };
@@ -84,18 +83,6 @@ impl<'a> Pen<'a> {
     /// Fills a rectangle.
     pub(crate) fn rectangle(&self, from: (i32, i32), to: (i32, i32), ink: Ink, alpha: f64) -> Result<(), Error> {
         Ok(self.area.draw(&Rectangle::new([from, to], ink.rgb().mix(alpha).filled()))?)
-    }
-
-    /// Writes a line of text on a patch of paper, so that lines behind it do not strike it through.
-    pub(crate) fn label(&self, at: (i32, i32), words: Words, text: &str) -> Result<(), Error> {
-        let (width, half) = (width(text, f64::from(words.size)) as i32, words.size as i32 / 2 + 2);
-        let left = match words.align {
-            Align::Left => at.0,
-            Align::Center => at.0 - width / 2,
-            Align::Right => at.0 - width,
-        };
-        self.rectangle((left - 2, at.1 - half), (left + width + 2, at.1 + half), Ink::Paper, 0.85)?;
-        self.text(at, words, text)
     }
 
     /// Fills a rectangle with a colour that is the same in the dark.
