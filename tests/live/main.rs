@@ -3,7 +3,7 @@
 
 mod arms;
 mod callers;
-#[expect(dead_code, reason = "a client that the mock's own tests share, who ask for more")]
+mod command;
 #[path = "../../simulator/tests/mock/http.rs"]
 mod http;
 mod incident;
