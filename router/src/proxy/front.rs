@@ -164,7 +164,7 @@ async fn admit<R>(
     let place = door.handle.enter().map_err(respond::shut)?;
     let body = read_body(body, live.rules.body_max).await?;
     let question =
-        Question::read(surface, model, body, door.clock.now()).map_err(|refusal| ClientError::from(&refusal))?;
+        Question::read(surface, model, body, door.clock.wall()).map_err(|refusal| ClientError::from(&refusal))?;
     let model = permitted(live, client, question.model())?;
     Ok((question, client, model, place))
 }

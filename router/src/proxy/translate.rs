@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::upstream::{Target, Verb};
-use crate::core::{Endpoint, Timestamp, TokenEstimate, TurnId, Usage, mix};
+use crate::core::{Endpoint, TokenEstimate, TurnId, Usage, WallTime, mix};
 use crate::wire::{
     self, Asked, ClientError, Dialect, Failure, Fetched, Framing, Front, Identity, Malformed, Peek, Refusal, Stream,
     embeddings,
@@ -80,12 +80,12 @@ impl Surface {
 }
 
 impl Question {
-    /// Reads a call. `model` is the name in the address, where that is where it stands; `now` makes answers' ids
-    /// differ.
+    /// Reads a call. `model` is the name in the address, where that is where it stands; `wall` is when translated
+    /// answers say that they were made, and makes their ids differ.
     ///
     /// # Errors
     /// What the client has to mend.
-    pub(super) fn read(surface: Surface, model: Option<&str>, body: Bytes, now: Timestamp) -> Result<Self, Refusal> {
+    pub(super) fn read(surface: Surface, model: Option<&str>, body: Bytes, wall: WallTime) -> Result<Self, Refusal> {
         let peek = match surface.front() {
             Front::Chat | Front::Responses => Peek::open_ai(&body)?,
             Front::Gemini => Peek::gemini(&body)?,
@@ -94,8 +94,9 @@ impl Question {
         let model = named.strip_prefix("models/").unwrap_or(named).to_owned();
         let peek = Peek { model: None, ..peek };
         let stream = peek.stream || matches!(surface, Surface::GenerateStream(_));
-        let id = mix(now.as_nanos() ^ u64::from(crc32c::crc32c(&body)));
-        let identity = Identity { id: format!("{id:016x}"), created: 0, model: model.clone() };
+        let id = mix(wall.as_nanos() ^ u64::from(crc32c::crc32c(&body)));
+        let identity =
+            Identity { id: format!("{id:016x}"), created: wall.as_nanos() / 1_000_000_000, model: model.clone() };
         Ok(Self { surface, peek, model, stream, identity, body })
     }
 
@@ -348,8 +349,16 @@ impl StreamReader {
 mod tests {
     use super::*;
 
+    /// 2025-04-19T05:20:57Z.
+    const WALL: WallTime = WallTime::from_nanos(1_745_040_057_644_000_000);
+
+    #[test]
+    fn a_translated_answer_is_dated() {
+        assert_eq!(read(Surface::Chat, r#"{"model":"a","messages":[]}"#).identity.created, 1_745_040_057);
+    }
+
     fn read(surface: Surface, body: &'static str) -> Question {
-        Question::read(surface, Some("models/m"), Bytes::from_static(body.as_bytes()), Timestamp::ZERO).expect("good")
+        Question::read(surface, Some("models/m"), Bytes::from_static(body.as_bytes()), WALL).expect("good")
     }
 
     #[test]
