@@ -261,6 +261,8 @@ impl Router {
         let index = attempt.place.quota + offset;
         if self.quotas[index as usize].settle(attempt.quota, tokens, charge) {
             self.sheets.touch(index);
+            // Room may have come back before its time.
+            self.waiting.stir();
         }
         if attempt.quota.contested {
             let charging = &mut self.nodes[(attempt.place.node + offset) as usize].charging;
@@ -290,10 +292,6 @@ impl Router {
                 | Cause::Address
                 | Cause::Deadline => {}
             }
-        }
-        if charge != Charge::Charged {
-            // Room has come back before its time.
-            self.waiting.stir();
         }
     }
 
