@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, ValueEnum};
 use stormproof_router::config::{Config, Node, ProcessEnvironment};
+use stormproof_router::proxy::{self, Finding};
 use stormproof_simulator::scenario::{self, Document};
 
 use crate::clock;
@@ -19,6 +20,9 @@ pub(crate) struct Args {
     /// Do not look whether a configuration's secrets are there: the file is meant for another machine
     #[arg(long)]
     without_secrets: bool,
+    /// Also ask every key of a configuration for its models
+    #[arg(long, conflicts_with = "without_secrets")]
+    keys: bool,
     /// Print the JSON Schema of one kind of file, for editors, and check nothing
     #[arg(long, value_enum, value_name = "KIND", conflicts_with_all = ["file", "without_secrets"])]
     schema: Option<Kind>,
@@ -50,6 +54,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return print(&format!("{origin}: a scenario without mistakes; it compares {}", routers.join(", ")));
     }
     let config = Config::parse(&text, &origin).map_err(Failure::input)?;
+    if args.keys {
+        return keys(&config, path.parent().map(Path::to_path_buf).unwrap_or_default());
+    }
     let settings = if args.without_secrets {
         config.rehearse(clock::now())
     } else {
@@ -63,4 +70,27 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         settings.projects.len(),
         settings.models.len()
     ))
+}
+
+/// Asks every key for its models, and says what came of it; no secret is shown.
+fn keys(config: &Config, base: PathBuf) -> Result<(), Failure> {
+    let (live, _) = proxy::live(config, &ProcessEnvironment { base }, &[], clock::now()).map_err(Failure::input)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let checks = runtime.block_on(proxy::check_keys(&live, None)).map_err(running)?;
+    let mut bad = 0;
+    for check in &checks {
+        let finding = match check.finding {
+            Finding::Good => "good".to_owned(),
+            Finding::ModelMissing => "good, but it does not list this model".to_owned(),
+            Finding::Refused { status, facts: _ } => format!("refused with status {status}"),
+            Finding::Unreachable(transport) => format!("no answer ({transport:?})"),
+            Finding::Unreadable => "the answer is no list of models".to_owned(),
+        };
+        bad += usize::from(check.finding != Finding::Good);
+        print(&format!("{} for {}: {finding}", check.key, check.upstream))?;
+    }
+    if bad == 0 {
+        return print(&format!("all {} are good", checks.len()));
+    }
+    Err(Failure::Running(anyhow::anyhow!("{bad} of {} are not good", checks.len())))
 }

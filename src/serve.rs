@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args as ClapArgs;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stormproof_router::config::ProcessEnvironment;
 use stormproof_router::core::WallTime;
 use stormproof_router::proxy::{KEYS_VARIABLE, Options, ServeError, Serving, Source, assume};
@@ -47,6 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (source, base) = source(args)?;
     let environment = Arc::new(ProcessEnvironment { base });
     let options = Options { source, environment, time_scale, roots: None };
+    raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let serving = match starts {
@@ -79,6 +81,14 @@ fn source(args: &Args) -> Result<(Source, PathBuf), Failure> {
     Ok((assumed.source, base))
 }
 
+/// Allows as many connections as the system lets this process have: the usual soft limit is 1024.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// JSON lines for machines, plain lines for people. `RUST_LOG` says how much.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_unset| EnvFilter::new("info"));
@@ -100,6 +110,7 @@ fn failure(error: ServeError) -> Failure {
         | ServeError::Log(_)
         | ServeError::Rebuild(_)
         | ServeError::Start(_)
-        | ServeError::Background => Failure::Running(error.into()),
+        // It says its cause itself.
+        | ServeError::Background => Failure::Running(anyhow::anyhow!("{error}")),
     }
 }

@@ -118,7 +118,11 @@ fn text(status: &Status) -> String {
     section(line, "attention", &status.attention);
     for model in &status.models {
         let by = model.served_by.as_ref().map_or(String::new(), |tier| format!(", served by {tier}"));
-        line(format!("model {}: {}{by}", model.name, model.state));
+        let left = model.left_today.map_or(String::new(), |left| format!(", {left} requests left today"));
+        let out_at = model.runs_out.as_ref().map_or(String::new(), |at| format!(", used up at {at}"));
+        let asked = model.requests.values().sum::<u64>();
+        let answered = model.requests.get("answered").copied().unwrap_or_default();
+        line(format!("model {}: {}{by}; {answered} of {asked} answered{left}{out_at}", model.name, model.state));
     }
     for tier in &status.tiers {
         let left = tier.left_today.map_or(String::new(), |left| format!(", {left} requests left today"));

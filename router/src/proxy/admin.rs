@@ -25,12 +25,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use hyper::body::Incoming;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tower_service::Service;
 use tracing::info;
 
 pub use self::client::{AdminClient, AdminError};
@@ -40,13 +42,14 @@ pub use self::status::Status;
 use super::auth;
 use super::door::Door;
 use super::message::Message;
-use super::server;
+use super::server::{self, Answer, Phase};
+use super::stall::Cutoff;
 use crate::core::Router;
 
 /// The operators' listener.
 pub(super) struct AdminServer {
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     server: JoinHandle<()>,
 }
 
@@ -68,16 +71,16 @@ impl AdminServer {
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let token = auth::digest(token.expose_secret());
-        let (stop, stopped) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let onsets = Onsets::default();
         let desk = Arc::new(Desk { door, token, onsets, reload });
-        let watched = onset::watch(Arc::clone(&desk.door), desk.onsets.clone(), stopped.clone());
-        let routes = routes(desk);
+        let watched = onset::watch(Arc::clone(&desk.door), desk.onsets.clone(), phases.clone());
+        let routes = Served(routes(desk));
         let server = tokio::spawn(async move {
-            tokio::join!(server::serve(listener, None, routes, stopped), watched);
+            tokio::join!(server::serve(listener, None, routes, phases), watched);
         });
         info!(%address, "operators are served");
-        Ok(Self { address, stop, server })
+        Ok(Self { address, phase, server })
     }
 
     /// Where operators connect.
@@ -87,10 +90,23 @@ impl AdminServer {
 
     /// Stops listening.
     pub(super) async fn stop(self) {
-        // Both ends are ours: nobody listens only when it has ended already.
-        let _ = self.stop.send(true);
-        self.server.abort();
+        self.phase.send_replace(Phase::Over);
         drop(self.server.await);
+    }
+}
+
+/// The operators' routes as a server knows them.
+#[derive(Clone)]
+struct Served(Routes);
+
+impl Answer for Served {
+    type Body = axum::body::Body;
+
+    async fn answer(&self, request: http::Request<Incoming>, _cutoff: Cutoff) -> http::Response<Self::Body> {
+        match self.0.clone().call(request.map(axum::body::Body::new)).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
     }
 }
 
@@ -119,8 +135,7 @@ async fn guard(State(desk): State<Arc<Desk>>, request: Request, next: Next) -> R
 }
 
 async fn ready(State(desk): State<Arc<Desk>>) -> Response {
-    let (stalled, _) = desk.door.metrics.log_state();
-    match (desk.door.handle.is_open(), stalled) {
+    match (desk.door.handle.is_open(), desk.door.metrics.log_state().stalled) {
         (true, false) => "ready\n".into_response(),
         (true, true) => refuse(StatusCode::SERVICE_UNAVAILABLE, "the event log takes nothing"),
         (false, _) => refuse(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
@@ -149,15 +164,22 @@ async fn act(State(desk): State<Arc<Desk>>, body: String) -> Response {
         Ok(order) => order,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &format!("this is no order: {error}")),
     };
+    if let Some(problem) = order.pointless_period(&body) {
+        return refuse(StatusCode::BAD_REQUEST, &problem);
+    }
     if order.author.trim().is_empty() {
         return refuse(StatusCode::BAD_REQUEST, "say who you are: `author`");
     }
     let (done, spelt) = oneshot::channel();
+    let said = serde_json::to_string(&order).unwrap_or_default();
     let author: Arc<str> = order.author.as_str().into();
     let spell = Box::new(move |live: &super::live::Live, now| order.spell(&live.settings, now));
     desk.door.handle.send(Message::Operator { spell, author, done });
     match spelt.await {
-        Ok(Ok(_action)) => Json(json!({"done": true})).into_response(),
+        Ok(Ok(_action)) => {
+            info!(order = %said, "an operator acts");
+            Json(json!({"done": true})).into_response()
+        }
         Ok(Err(problem)) => refuse(StatusCode::BAD_REQUEST, &problem),
         Err(_gone) => refuse(StatusCode::SERVICE_UNAVAILABLE, "shutting down"),
     }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
 use super::journal::Journal;
@@ -20,9 +20,10 @@ use super::live::Live;
 use super::mailbox::{Note, Sender};
 use super::message::{Arrival, Message, View};
 use super::metrics::Metrics;
+use super::upstream::Target;
 use crate::core::{
-    Arrived, AttemptId, Dispatch, Duration, Ending, Facts, Finished, Input, Outcome, Output, RequestId, Route,
-    Timestamp, Transport, Verdict, WallTime,
+    Arrived, AttemptId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, Model, ModelId, Outcome,
+    Output, RequestId, Route, Timestamp, Transport, Verdict, WallTime,
 };
 use crate::log::{InFlight, WriteError};
 
@@ -58,9 +59,9 @@ pub(super) struct Driver<R, J> {
     metrics: Arc<Metrics>,
     last_request: RequestId,
     /// Requests without an outcome.
-    requests: BTreeMap<RequestId, Sender>,
-    /// Attempts without an end, and whose they are.
-    attempts: BTreeMap<AttemptId, RequestId>,
+    requests: BTreeMap<RequestId, Open>,
+    /// Attempts without an end.
+    attempts: BTreeMap<AttemptId, Flight>,
     /// Decisions of the batch being handled.
     decided: Vec<Output>,
     /// Calls that may not leave because they are not on record.
@@ -70,6 +71,38 @@ pub(super) struct Driver<R, J> {
     told: Option<WallTime>,
     problem: Option<String>,
     draining: bool,
+}
+
+/// A request without an outcome.
+struct Open {
+    sender: Sender,
+    /// The settings that `model` belongs to.
+    live: Arc<Live>,
+    model: ModelId,
+    /// Its last attempt was on a tier behind the model's first.
+    fell_back: bool,
+}
+
+/// An attempt without an end.
+struct Flight {
+    request: RequestId,
+    since: Timestamp,
+    /// The settings that `deployment` belongs to.
+    live: Arc<Live>,
+    deployment: DeploymentId,
+}
+
+impl Open {
+    fn model(&self) -> Option<&Model> {
+        self.live.settings.models.get(self.model.index())
+    }
+}
+
+impl Flight {
+    /// The upstream model that is called.
+    fn upstream(&self) -> Option<&str> {
+        self.live.target(self.deployment).map(Target::model)
+    }
 }
 
 impl<R: Route + 'static, J: Journal> Driver<R, J> {
@@ -150,8 +183,11 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             Message::FirstByte(attempt) => self.handle(now, Input::FirstByte { attempt }),
             Message::Finished(finished) => {
                 // Once only, whoever reports it.
-                if self.attempts.remove(&finished.attempt).is_some() {
+                if let Some(flight) = self.attempts.remove(&finished.attempt) {
                     self.metrics.attempt(finished.ending);
+                    if let Some(upstream) = flight.upstream() {
+                        self.metrics.gen_ai.observe(upstream, now.since(flight.since), finished.usage);
+                    }
                     self.handle(now, Input::Finished(finished));
                 }
             }
@@ -169,7 +205,6 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             Message::Operator { spell, author, done } => {
                 let spelt = spell(&self.live, now);
                 if let Ok(action) = &spelt {
-                    info!(?action, %author, "an operator acts");
                     self.handle(now, Input::Operator { action: action.clone(), author });
                 }
                 drop(done.send(spelt));
@@ -198,7 +233,9 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
         }
         self.last_request = RequestId::new(self.last_request.get() + 1);
         arrival.sender.number(self.last_request);
-        self.requests.insert(self.last_request, arrival.sender);
+        let live = Arc::clone(&self.live);
+        let open = Open { sender: arrival.sender, live, model: arrival.model, fell_back: false };
+        self.requests.insert(self.last_request, open);
         self.handle(
             now,
             Input::Arrived(Arrived {
@@ -223,12 +260,24 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             self.journal.decided(&output);
             match output {
                 // What is in flight counts from here on, whether or not it has left.
-                Output::Dispatch(dispatch) => drop(self.attempts.insert(dispatch.attempt, dispatch.request)),
+                Output::Dispatch(dispatch) => self.note(now, dispatch),
                 Output::WakeAt(at) => self.wake = at,
                 Output::Relay { .. } | Output::Abandon { .. } | Output::Close { .. } => {}
             }
             self.decided.push(output);
         }
+    }
+
+    /// Keeps in mind what is in flight.
+    fn note(&mut self, now: Timestamp, dispatch: Dispatch) {
+        let Dispatch { request, deployment, .. } = dispatch;
+        if let Some(open) = self.requests.get_mut(&request) {
+            let tier = self.live.settings.deployments.get(deployment.index()).map(|deployment| deployment.tier);
+            let first = open.live.settings.models.get(open.model.index()).and_then(|model| model.tiers.first());
+            open.fell_back = tier.as_ref() != first;
+        }
+        let flight = Flight { request, since: now, live: Arc::clone(&self.live), deployment };
+        self.attempts.insert(dispatch.attempt, flight);
     }
 
     /// Writes, then lets the decisions leave; what a decision that could not leave causes is written in its turn.
@@ -269,6 +318,7 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             (Some(_), Some(_)) | (None, None) => {}
         }
         self.metrics.log_stalled(problem.is_some());
+        self.metrics.log_dropped(self.journal.dropped());
         self.problem = problem;
     }
 
@@ -276,26 +326,31 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
         match output {
             Output::Dispatch(dispatch) if self.problem.is_some() => self.held.push(dispatch),
             Output::Dispatch(dispatch) => match self.requests.get(&dispatch.request) {
-                Some(sender) => sender.send(Note::Dispatch(dispatch, Arc::clone(&self.live))),
+                Some(open) => open.sender.send(Note::Dispatch(dispatch, Arc::clone(&self.live))),
                 None => self.never_left(now, dispatch.attempt),
             },
             Output::Relay { request, attempt } => {
-                if let Some(sender) = self.requests.get(&request) {
-                    sender.send(Note::Relay(attempt));
+                if let Some(open) = self.requests.get(&request) {
+                    open.sender.send(Note::Relay(attempt));
                 }
             }
             Output::Abandon { attempt } => {
                 if let Some(place) = self.held.iter().position(|dispatch| dispatch.attempt == attempt) {
                     self.held.remove(place);
                     self.never_left(now, attempt);
-                } else if let Some(sender) = self.attempts.get(&attempt).and_then(|owner| self.requests.get(owner)) {
-                    sender.send(Note::Abandon(attempt));
+                } else if let Some(open) =
+                    self.attempts.get(&attempt).and_then(|flight| self.requests.get(&flight.request))
+                {
+                    open.sender.send(Note::Abandon(attempt));
                 }
             }
             Output::Close { request, verdict } => {
-                self.metrics.close(&verdict);
-                if let Some(sender) = self.requests.remove(&request) {
-                    sender.send(Note::Close(verdict, Arc::clone(&self.live)));
+                if let Some(open) = self.requests.remove(&request) {
+                    let model = open.model().map_or("?", |model| model.name.as_str());
+                    self.metrics.close(&verdict, model, open.fell_back);
+                    debug!(%request, model, outcome = ?verdict.outcome, status = verdict.status,
+                        attempts = verdict.attempts, spend = %verdict.spend, "a request has ended");
+                    open.sender.send(Note::Close(verdict, Arc::clone(&self.live)));
                 }
             }
             Output::WakeAt(_) => {}

@@ -17,7 +17,9 @@ use serde_json::Value;
 use tokio::time::{Instant, Sleep};
 
 use super::body::Body;
+use super::mailbox::Mailbox;
 use super::relay::BrokenOff;
+use super::respond;
 use crate::wire::{ClientError, Framing, Front};
 
 /// How often a comment is sent. Load balancers cut after 60 s, some after 30.
@@ -30,6 +32,7 @@ type Exchange = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 /// The exchange's own answer if it comes within `patience`, else the head of a stream that goes on waiting for it.
 pub(super) async fn answer(
     exchange: impl Future<Output = Response<Body>> + Send + 'static,
+    mailbox: &Mailbox,
     patience: Duration,
     front: Front,
 ) -> Response<Body> {
@@ -42,6 +45,8 @@ pub(super) async fn answer(
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Who will serve it is not known yet; which request it is, is.
+    respond::identify(headers, mailbox.request());
     response
 }
 
@@ -144,14 +149,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_in_time_is_left_alone() {
-        let response = answer(after(5, 503, "{}"), PATIENCE, Front::Chat).await;
+        let response = answer(after(5, 503, "{}"), &Mailbox::default(), PATIENCE, Front::Chat).await;
         assert_eq!(response.status(), 503);
         assert_eq!(text(response).await, ("{}".to_owned(), true));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_comes_late_follows_comments() {
-        let response = answer(after(47, 200, "data: x\n\n"), PATIENCE, Front::Chat).await;
+        let response = answer(after(47, 200, "data: x\n\n"), &Mailbox::default(), PATIENCE, Front::Chat).await;
         assert_eq!(response.status(), 200);
         let comment = String::from_utf8(COMMENT.to_vec()).expect("text");
         assert_eq!(text(response).await, (format!("{}data: x\n\n", comment.repeat(3)), true));
@@ -160,7 +165,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_fails_late_is_an_error_event() {
         let refusal = r#"{"error":{"message":"free: 0 of 2 usable"}}"#;
-        let (text, clean) = text(answer(after(30, 503, refusal), PATIENCE, Front::Chat).await).await;
+        let (text, clean) =
+            text(answer(after(30, 503, refusal), &Mailbox::default(), PATIENCE, Front::Chat).await).await;
         assert!(!clean && text.contains("data: {\"error\":{\"message\":\"free: 0 of 2 usable\""), "{text}");
     }
 }

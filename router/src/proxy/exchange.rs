@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Response;
+use tokio::time::Instant;
 
 use super::attempt::{Answer, Deadlines, Progress, Report, Streaming, attempt};
 use super::body::Body;
@@ -17,6 +18,7 @@ use super::mailbox::{Mailbox, Note};
 use super::message::{Handle, Message, Place};
 use super::relay::Relay;
 use super::respond::{self, Served};
+use super::stall::Cutoff;
 use super::translate::Question;
 use crate::core::{AttemptId, Dispatch, RequestId, Route};
 
@@ -25,6 +27,7 @@ pub(super) struct Presence<R> {
     handle: Handle<R>,
     mailbox: Arc<Mailbox>,
     present: bool,
+    cutoff: Cutoff,
     _place: Place,
 }
 
@@ -40,8 +43,13 @@ type Running<R> = Pin<Box<dyn Future<Output = (Report<R>, Deadlines, Progress)> 
 
 impl<R> Presence<R> {
     /// A request that is about to arrive and will hear by this mailbox.
-    pub(super) fn new(handle: Handle<R>, mailbox: Arc<Mailbox>, place: Place) -> Self {
-        Self { handle, mailbox, present: true, _place: place }
+    pub(super) fn new(handle: Handle<R>, mailbox: Arc<Mailbox>, place: Place, cutoff: Cutoff) -> Self {
+        Self { handle, mailbox, present: true, cutoff, _place: place }
+    }
+
+    /// What the client is sent from now on it has to take by then.
+    pub(super) fn cut_off_at(&self, total: Instant) {
+        self.cutoff.set(Some(total));
     }
 
     /// The request's number.

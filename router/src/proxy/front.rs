@@ -1,13 +1,13 @@
-//! What clients reach: OpenAI's routes and Gemini's.
+//! What clients reach: OpenAI's methods and Gemini's.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::{Path, Request, State};
-use axum::routing::{get, post};
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Response, Uri};
+use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use percent_encoding::percent_decode_str;
 
 use super::auth;
 use super::body::Body;
@@ -17,97 +17,113 @@ use super::early;
 use super::exchange::{Presence, exchange};
 use super::live::Live;
 use super::mailbox::{Mailbox, Sender};
-use super::message::{Arrival, Message};
+use super::message::{Arrival, Message, Place};
 use super::models;
 use super::respond::{self, coded};
+use super::server::Answer;
+use super::stall::Cutoff;
 use super::translate::{Question, Surface};
 use crate::core::{ClientId, ModelId, Priority, Route};
-use crate::wire::{ClientError, Framing, Front};
+use crate::wire::{ClientError, Framing, Front as Dialect};
 
 /// How long a client may take to send a body, from its head on: slower ones are not waited for.
 const BODY_PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Every route of the front door.
-pub(super) fn routes<R: Route + 'static>(door: Arc<Door<R>>) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(chat::<R>))
-        .route("/v1/responses", post(responses::<R>))
-        .route("/v1/embeddings", post(embeddings::<R>))
-        .route("/v1/models", get(model_list::<R>))
-        .route("/v1beta/models", get(model_list::<R>))
-        .route("/v1/models/{*call}", get(model::<R>).post(gemini::<R>))
-        .route("/v1beta/models/{*call}", get(model::<R>).post(gemini::<R>))
-        .fallback(unknown)
-        .with_state(door)
+/// The front door.
+pub(super) struct Front<R>(pub(super) Arc<Door<R>>);
+
+/// What a request's address means.
+#[derive(Debug, PartialEq, Eq)]
+enum Call<'a> {
+    /// A call to a provider; the model, where the address names it.
+    Ask(Surface, Option<Cow<'a, str>>),
+    /// The list of models.
+    Models,
+    /// One model.
+    Model(Cow<'a, str>),
+    /// Nothing that is here, or not by this method.
+    Nothing,
 }
 
-async fn chat<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Request) -> Response<Body> {
-    serve(door, Surface::Chat, None, request).await
+impl<R> Clone for Front<R> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
 }
 
-async fn responses<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Request) -> Response<Body> {
-    serve(door, Surface::Responses, None, request).await
-}
+impl<R: Route + 'static> Answer for Front<R> {
+    type Body = Body;
 
-async fn embeddings<R: Route + 'static>(State(door): State<Arc<Door<R>>>, request: Request) -> Response<Body> {
-    serve(door, Surface::Embeddings, None, request).await
-}
-
-async fn gemini<R: Route + 'static>(
-    State(door): State<Arc<Door<R>>>,
-    Path(call): Path<String>,
-    request: Request,
-) -> Response<Body> {
-    let events = request.uri().query().is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
-    let framing = if events { Framing::Sse } else { Framing::Array };
-    let surface = match call.rsplit_once(':') {
-        Some((model, "generateContent")) => Some((model, Surface::Generate)),
-        Some((model, "streamGenerateContent")) => Some((model, Surface::GenerateStream(framing))),
-        Some((model, "countTokens")) => Some((model, Surface::CountTokens)),
-        Some((model, "embedContent")) => Some((model, Surface::EmbedContent)),
-        Some((model, "batchEmbedContents")) => Some((model, Surface::BatchEmbed)),
-        Some(_) | None => None,
-    };
-    match surface {
-        Some((model, surface)) => serve(door, surface, Some(model), request).await,
-        None => {
-            let error = coded(404, "not_found", format!("There is no method `{call}` here"));
-            respond::error(&error, Front::Gemini)
+    async fn answer(&self, request: Request<Incoming>, cutoff: Cutoff) -> Response<Body> {
+        let address = request.uri().clone();
+        match call(request.method(), &address) {
+            Call::Ask(surface, model) => serve(Arc::clone(&self.0), surface, model.as_deref(), request, cutoff).await,
+            Call::Models => {
+                let live = self.0.live.load();
+                let front = models::front(request.headers(), &address);
+                match known(&live, request.headers(), &address) {
+                    Ok(client) => respond::whole(models::list(&live, client, front)),
+                    Err(error) => respond::error(&error, front),
+                }
+            }
+            Call::Model(name) => {
+                let live = self.0.live.load();
+                let front = models::front(request.headers(), &address);
+                let found = known(&live, request.headers(), &address);
+                match found.and_then(|client| permitted(&live, client, &name)) {
+                    Ok(model) => respond::whole(models::one(&live, model, front)),
+                    Err(error) => respond::error(&error, front),
+                }
+            }
+            Call::Nothing => {
+                let gemini = address.path().starts_with("/v1beta") || address.path().contains("/models/");
+                let message = format!("There is no {} {} here", request.method(), address.path());
+                let front = if gemini { Dialect::Gemini } else { Dialect::Chat };
+                respond::error(&coded(404, "not_found", message), front)
+            }
         }
     }
 }
 
-async fn model_list<R: Route + 'static>(
-    State(door): State<Arc<Door<R>>>,
-    address: Uri,
-    headers: HeaderMap,
-) -> Response<Body> {
-    let live = door.live.load_full();
-    let front = models::front(&headers, &address);
-    match known(&live, &headers, &address) {
-        Ok(client) => respond::whole(models::list(&live, client, front)),
-        Err(error) => respond::error(&error, front),
+/// Reads a request's address. Gemini's newest libraries speak to `/v1`, where OpenAI's are at home.
+fn call<'a>(method: &Method, address: &'a Uri) -> Call<'a> {
+    let is_post = method == Method::POST;
+    let is_get = method == Method::GET || method == Method::HEAD;
+    match address.path() {
+        "/v1/chat/completions" if is_post => Call::Ask(Surface::Chat, None),
+        "/v1/responses" if is_post => Call::Ask(Surface::Responses, None),
+        "/v1/embeddings" if is_post => Call::Ask(Surface::Embeddings, None),
+        "/v1/models" | "/v1beta/models" if is_get => Call::Models,
+        path => {
+            let named = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"));
+            match named.map(|name| percent_decode_str(name).decode_utf8_lossy()) {
+                Some(name) if is_post => gemini(name, address.query()),
+                Some(name) if is_get && !name.is_empty() => Call::Model(name),
+                Some(_) | None => Call::Nothing,
+            }
+        }
     }
 }
 
-async fn model<R: Route + 'static>(
-    State(door): State<Arc<Door<R>>>,
-    Path(name): Path<String>,
-    address: Uri,
-    headers: HeaderMap,
-) -> Response<Body> {
-    let live = door.live.load_full();
-    let front = models::front(&headers, &address);
-    let found = known(&live, &headers, &address).and_then(|client| permitted(&live, client, &name));
-    match found {
-        Ok(model) => respond::whole(models::one(&live, model, front)),
-        Err(error) => respond::error(&error, front),
-    }
-}
-
-async fn unknown(address: Uri) -> Response<Body> {
-    let front = if address.path().starts_with("/v1beta") { Front::Gemini } else { Front::Chat };
-    respond::error(&coded(404, "not_found", format!("There is nothing at {}", address.path())), front)
+/// Reads `MODEL:METHOD`.
+fn gemini<'a>(name: Cow<'a, str>, query: Option<&str>) -> Call<'a> {
+    let Some((model, method)) = name.rsplit_once(':') else { return Call::Nothing };
+    let surface = match method {
+        "generateContent" => Surface::Generate,
+        "streamGenerateContent" => {
+            let events = query.is_some_and(|query| query.split('&').any(|pair| pair == "alt=sse"));
+            Surface::GenerateStream(if events { Framing::Sse } else { Framing::Array })
+        }
+        "countTokens" => Surface::CountTokens,
+        "embedContent" => Surface::EmbedContent,
+        "batchEmbedContents" => Surface::BatchEmbed,
+        _ => return Call::Nothing,
+    };
+    let model = match name {
+        Cow::Borrowed(name) => Cow::Borrowed(&name[..model.len()]),
+        Cow::Owned(_) => Cow::Owned(model.to_owned()),
+    };
+    Call::Ask(surface, Some(model))
 }
 
 /// A call to a provider, from its head to its answer.
@@ -115,7 +131,8 @@ async fn serve<R: Route + 'static>(
     door: Arc<Door<R>>,
     surface: Surface,
     model: Option<&str>,
-    request: Request,
+    request: Request<Incoming>,
+    cutoff: Cutoff,
 ) -> Response<Body> {
     let since = tokio::time::Instant::now();
     let live = door.live.load_full();
@@ -129,8 +146,8 @@ async fn serve<R: Route + 'static>(
     let settings = &live.settings;
     let patience = deadline(&head.headers, &live.rules, settings.models[model.index()].deadline);
     let priority = settings.clients.get(client.index()).map_or(Priority::Normal, |client| client.priority);
-    let presence = Presence::new(door.handle.clone(), Arc::clone(&mailbox), place);
-    let early = live.rules.early_stream.filter(|_| question.stream() && question.front() != Front::Gemini);
+    let presence = Presence::new(door.handle.clone(), Arc::clone(&mailbox), place, cutoff);
+    let early = live.rules.early_stream.filter(|_| question.stream() && question.front() != Dialect::Gemini);
     let (early, front) = (early.map(|early| door.clock.real(early)), question.front());
     door.handle.send(Message::Arrived(Arrival {
         turn: question.turn(client.get()),
@@ -147,7 +164,7 @@ async fn serve<R: Route + 'static>(
     let exchange = exchange(door, Arc::new(question), presence);
     match early {
         None => exchange.await,
-        Some(patience) => early::answer(exchange, patience, front).await,
+        Some(patience) => early::answer(exchange, &mailbox, patience, front).await,
     }
 }
 
@@ -158,11 +175,11 @@ async fn admit<R>(
     surface: Surface,
     model: Option<&str>,
     head: &http::request::Parts,
-    body: axum::body::Body,
-) -> Result<(Question, ClientId, ModelId, super::message::Place), ClientError> {
+    body: Incoming,
+) -> Result<(Question, ClientId, ModelId, Place), ClientError> {
     let client = known(live, &head.headers, &head.uri)?;
-    let place = door.handle.enter().map_err(respond::shut)?;
-    let body = read_body(body, live.rules.body_max).await?;
+    let mut place = door.handle.enter().map_err(respond::shut)?;
+    let body = read_body(body, live.rules.body_max, &mut place).await?;
     let question =
         Question::read(surface, model, body, door.clock.wall()).map_err(|refusal| ClientError::from(&refusal))?;
     let model = permitted(live, client, question.model())?;
@@ -191,7 +208,7 @@ fn permitted(live: &Live, client: ClientId, name: &str) -> Result<ModelId, Clien
 }
 
 /// Reads a body to its end, if it comes soon enough and is not too long.
-async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, ClientError> {
+async fn read_body(mut body: Incoming, most: usize, place: &mut Place) -> Result<Bytes, ClientError> {
     let too_long = || coded(413, "body_too_large", format!("The body is longer than {most} bytes"));
     if hyper::body::Body::size_hint(&body).lower() > most as u64 {
         return Err(too_long());
@@ -205,6 +222,7 @@ async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, Cli
             if first.len() + rest.len() + data.len() > most {
                 return Err(too_long());
             }
+            place.hold(data.len()).map_err(respond::shut)?;
             if first.is_empty() {
                 first = data;
             } else {
@@ -219,5 +237,46 @@ async fn read_body(mut body: axum::body::Body, most: usize) -> Result<Bytes, Cli
     match tokio::time::timeout(BODY_PATIENCE, read).await {
         Ok(read) => read,
         Err(_elapsed) => Err(coded(408, "body_too_slow", "The body did not come within a minute")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn posted(address: &'static str) -> String {
+        format!("{:?}", call(&Method::POST, &Uri::from_static(address)))
+    }
+
+    #[test]
+    fn every_method_has_its_address_under_both_versions() {
+        for version in ["/v1", "/v1beta"] {
+            let address = |rest: &str| format!("{version}/models/{rest}").parse::<Uri>().expect("an address");
+            let asked = |rest: &str| match call(&Method::POST, &address(rest)) {
+                Call::Ask(surface, model) => Some((surface, model.expect("named").into_owned())),
+                Call::Models | Call::Model(_) | Call::Nothing => None,
+            };
+            for (method, surface) in [
+                ("generateContent", Surface::Generate),
+                ("streamGenerateContent", Surface::GenerateStream(Framing::Array)),
+                ("streamGenerateContent?alt=sse", Surface::GenerateStream(Framing::Sse)),
+                ("streamGenerateContent?key=k&alt=sse", Surface::GenerateStream(Framing::Sse)),
+                ("countTokens", Surface::CountTokens),
+                ("embedContent", Surface::EmbedContent),
+                ("batchEmbedContents", Surface::BatchEmbed),
+            ] {
+                assert_eq!(asked(&format!("m-1:{method}")), Some((surface, "m-1".to_owned())));
+                assert_eq!(asked(&format!("m%2D1%3A{method}")), Some((surface, "m-1".to_owned())), "escaped");
+            }
+            assert_eq!(asked("m-1:dance"), None);
+            assert_eq!(call(&Method::GET, &address("m-1")), Call::Model("m-1".into()));
+            assert_eq!(call(&Method::GET, &format!("{version}/models").parse().expect("ok")), Call::Models);
+        }
+        assert_eq!(posted("/v1/chat/completions"), "Ask(Chat, None)");
+        assert_eq!(posted("/v1/responses"), "Ask(Responses, None)");
+        assert_eq!(posted("/v1/embeddings"), "Ask(Embeddings, None)");
+        for nothing in ["/", "/v1/models", "/v1beta/chat/completions", "/v1/models/"] {
+            assert_eq!(posted(nothing), "Nothing", "{nothing}");
+        }
     }
 }

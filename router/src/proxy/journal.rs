@@ -1,7 +1,7 @@
 //! Where the driver writes down what happened and what was decided, before anything of it takes effect.
 
 use crate::core::{Input, Output, Route, Timestamp};
-use crate::log::{InFlight, Storage, WriteError, Writer};
+use crate::log::{Condition, InFlight, Storage, WriteError, Writer};
 
 /// A record of inputs and decisions. The live proxy writes the event log; tests may write nothing, or fail on purpose.
 pub trait Journal: Send + 'static {
@@ -26,6 +26,10 @@ pub trait Journal: Send + 'static {
     /// # Errors
     /// As [`Journal::commit`].
     fn checkpoint<R: Route>(&mut self, now: Timestamp, router: &R, in_flight: InFlight) -> Result<(), WriteError>;
+
+    /// How many things that happened are missing from the record at present, because the storage takes no more and
+    /// the proxy is told to go on without.
+    fn dropped(&self) -> u64;
 
     /// When [`Journal::tick`] has something to do.
     fn tick_due(&self) -> Option<Timestamp>;
@@ -65,6 +69,13 @@ where
         Self::checkpoint(self, now, router, in_flight).map(drop)
     }
 
+    fn dropped(&self) -> u64 {
+        match self.condition() {
+            Condition::Dropping { events, .. } => events,
+            Condition::Writing | Condition::Refusing { .. } => 0,
+        }
+    }
+
     fn tick_due(&self) -> Option<Timestamp> {
         self.sync_due()
     }
@@ -97,6 +108,10 @@ impl Journal for NoJournal {
 
     fn checkpoint<R: Route>(&mut self, _now: Timestamp, _router: &R, _in_flight: InFlight) -> Result<(), WriteError> {
         Ok(())
+    }
+
+    fn dropped(&self) -> u64 {
+        0
     }
 
     fn tick_due(&self) -> Option<Timestamp> {

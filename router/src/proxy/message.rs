@@ -76,16 +76,25 @@ pub(super) struct Handle<R> {
     gate: Arc<Gate>,
 }
 
+/// The bodies of all requests inside, in bytes. Clients that send them slowly could fill the memory otherwise.
+const BODIES_MAX: usize = 512 << 20;
+
 #[derive(Debug)]
 struct Gate {
     inside: AtomicUsize,
     limit: usize,
+    /// Bytes of bodies inside.
+    held: AtomicUsize,
     closed: AtomicBool,
 }
 
 /// A request's place inside; leaves on drop.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Gate>);
+pub(super) struct Place {
+    gate: Arc<Gate>,
+    /// Bytes of its body.
+    held: usize,
+}
 
 /// Why a request may not enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +115,8 @@ impl<R> Handle<R> {
     /// A handle that admits `limit` requests at a time, and the driver's end of its channel.
     pub(super) fn new(limit: usize) -> (Self, mpsc::UnboundedReceiver<Message<R>>) {
         let (messages, inbox) = mpsc::unbounded_channel();
-        let gate = Gate { inside: AtomicUsize::new(0), limit, closed: AtomicBool::new(false) };
+        let (inside, held) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let gate = Gate { inside, limit, held, closed: AtomicBool::new(false) };
         (Self { messages, gate: Arc::new(gate) }, inbox)
     }
 
@@ -115,7 +125,7 @@ impl<R> Handle<R> {
         if self.gate.closed.load(Ordering::Relaxed) {
             return Err(Shut::Draining);
         }
-        let place = Place(Arc::clone(&self.gate));
+        let place = Place { gate: Arc::clone(&self.gate), held: 0 };
         if self.gate.inside.fetch_add(1, Ordering::Relaxed) < self.gate.limit { Ok(place) } else { Err(Shut::Full) }
     }
 
@@ -152,9 +162,19 @@ impl<R> Handle<R> {
     }
 }
 
+impl Place {
+    /// Takes room for so many more bytes of the request's body.
+    pub(super) fn hold(&mut self, bytes: usize) -> Result<(), Shut> {
+        self.held += bytes;
+        let held = self.gate.held.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if held <= BODIES_MAX { Ok(()) } else { Err(Shut::Full) }
+    }
+}
+
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+        self.gate.held.fetch_sub(self.held, Ordering::Relaxed);
+        self.gate.inside.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -173,5 +193,15 @@ mod tests {
         let _third = handle.enter().expect("room again");
         handle.shut();
         assert_eq!(handle.enter().err(), Some(Shut::Draining));
+    }
+
+    #[test]
+    fn bodies_have_only_so_much_room() {
+        let (handle, _inbox) = Handle::<()>::new(9);
+        let (mut first, mut second) = (handle.enter().expect("room"), handle.enter().expect("room"));
+        assert_eq!(first.hold(BODIES_MAX), Ok(()));
+        assert_eq!(second.hold(1), Err(Shut::Full));
+        drop((first, second));
+        assert_eq!(handle.enter().expect("room").hold(BODIES_MAX), Ok(()), "what has left holds nothing");
     }
 }

@@ -1,15 +1,18 @@
 //! What Prometheus reads. Counters of the hot path are plain atomics; what the router knows anyway is asked when
 //! somebody scrapes.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::gen_ai::GenAi;
 use crate::core::{Cause, Ending, Outcome, Transport, Verdict};
 
 /// Counts since the process started.
 #[derive(Debug, Default)]
 pub(super) struct Metrics {
-    /// Requests by [`Outcome`], in its order.
-    outcomes: [AtomicU64; OUTCOMES.len()],
+    /// Requests by model and [`Outcome`], in the order of [`OUTCOMES`].
+    outcomes: Mutex<BTreeMap<Arc<str>, [u64; OUTCOMES.len()]>>,
     /// Attempts by HTTP status, 100 to 599.
     statuses: Statuses,
     /// Attempts without one, in the order of [`TRANSPORTS`].
@@ -18,8 +21,28 @@ pub(super) struct Metrics {
     refusals: [AtomicU64; CAUSES.len()],
     /// Micro-dollars.
     spend: AtomicI64,
+    /// The part of it that requests cost which ended on a tier behind their model's first.
+    fallback_spend: AtomicI64,
+    /// Durations and tokens by upstream model.
+    pub(super) gen_ai: GenAi,
     log_stalled: AtomicBool,
     log_stalls: AtomicU64,
+    /// Events that are missing from the log at present; 0 when it is written.
+    log_dropped: AtomicU64,
+    log_gaps: AtomicU64,
+}
+
+/// How the event log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogState {
+    /// It takes nothing, and no request is let in.
+    pub(super) stalled: bool,
+    /// How often that began.
+    pub(super) stalls: u64,
+    /// Events that are missing from it at present, because the proxy goes on without.
+    pub(super) dropped: u64,
+    /// How often that began.
+    pub(super) gaps: u64,
 }
 
 #[derive(Debug)]
@@ -110,9 +133,22 @@ impl Metrics {
     }
 
     /// A request has its outcome.
-    pub(super) fn close(&self, verdict: &Verdict) {
-        count(&self.outcomes, &OUTCOMES, &verdict.outcome);
+    pub(super) fn close(&self, verdict: &Verdict, model: &str, fell_back: bool) {
+        if let Some(place) = OUTCOMES.iter().position(|(outcome, _)| *outcome == verdict.outcome) {
+            let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            match outcomes.get_mut(model) {
+                Some(counts) => counts[place] += 1,
+                None => {
+                    let mut counts = [0; OUTCOMES.len()];
+                    counts[place] = 1;
+                    outcomes.insert(model.into(), counts);
+                }
+            }
+        }
         self.spend.fetch_add(verdict.spend.as_micros(), Ordering::Relaxed);
+        if fell_back {
+            self.fallback_spend.fetch_add(verdict.spend.as_micros(), Ordering::Relaxed);
+        }
         if let (Outcome::Refused, Some(first)) = (verdict.outcome, verdict.causes.first()) {
             count(&self.refusals, &CAUSES, &first.cause);
         }
@@ -125,9 +161,18 @@ impl Metrics {
         }
     }
 
-    /// Requests by outcome.
-    pub(super) fn requests_by_outcome(&self) -> Vec<(&'static str, u64)> {
-        counts(&self.outcomes, &OUTCOMES)
+    /// How many events are missing from the log at present.
+    pub(super) fn log_dropped(&self, events: u64) {
+        if self.log_dropped.swap(events, Ordering::Relaxed) == 0 && events > 0 {
+            self.log_gaps.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests by model and outcome, in the order of [`Outcome`].
+    pub(super) fn requests(&self) -> Vec<(Arc<str>, [(&'static str, u64); OUTCOMES.len()])> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |counts: &[u64; OUTCOMES.len()]| std::array::from_fn(|place| (OUTCOMES[place].1, counts[place]));
+        outcomes.iter().map(|(model, counts)| (Arc::clone(model), named(counts))).collect()
     }
 
     /// Attempts by status or transport ending; only those that happened.
@@ -149,15 +194,26 @@ impl Metrics {
         self.spend.load(Ordering::Relaxed) as f64 / 1e6
     }
 
-    /// Whether the log takes nothing at present, and how often that began.
-    pub(super) fn log_state(&self) -> (bool, u64) {
-        (self.log_stalled.load(Ordering::Relaxed), self.log_stalls.load(Ordering::Relaxed))
+    /// The part of it that requests cost which ended on a tier behind their model's first, in dollars.
+    pub(super) fn fallback_spend_usd(&self) -> f64 {
+        self.fallback_spend.load(Ordering::Relaxed) as f64 / 1e6
+    }
+
+    /// How the event log is.
+    pub(super) fn log_state(&self) -> LogState {
+        LogState {
+            stalled: self.log_stalled.load(Ordering::Relaxed),
+            stalls: self.log_stalls.load(Ordering::Relaxed),
+            dropped: self.log_dropped.load(Ordering::Relaxed),
+            gaps: self.log_gaps.load(Ordering::Relaxed),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::Usd;
 
     #[test]
     fn endings_are_counted_by_their_name() {
@@ -167,8 +223,16 @@ mod tests {
         metrics.attempt(Ending::Status(7));
         metrics.attempt(Ending::Transport(Transport::Cut));
         assert_eq!(metrics.attempts_by_status(), [("503".to_owned(), 2), ("cut".to_owned(), 1)]);
-        metrics.close(&Verdict::new(Outcome::Deadline, 504));
-        assert!(metrics.requests_by_outcome().contains(&("deadline", 1)));
+        metrics.close(&Verdict::new(Outcome::Deadline, 504), "m", false);
+        metrics.close(&Verdict { spend: Usd::from_micros(500_000), ..Verdict::new(Outcome::Answered, 200) }, "m", true);
+        metrics.close(
+            &Verdict { spend: Usd::from_micros(250_000), ..Verdict::new(Outcome::Answered, 200) },
+            "n",
+            false,
+        );
+        let requests = metrics.requests();
+        assert_eq!(requests[0].1[..2], [("answered", 1), ("deadline", 1)]);
+        assert_eq!((metrics.spend_usd(), metrics.fallback_spend_usd()), (0.75, 0.5));
     }
 
     #[test]
@@ -177,6 +241,9 @@ mod tests {
         for stalled in [false, true, true, false, true] {
             metrics.log_stalled(stalled);
         }
-        assert_eq!(metrics.log_state(), (true, 2));
+        for events in [0, 3, 7, 0, 1] {
+            metrics.log_dropped(events);
+        }
+        assert_eq!(metrics.log_state(), LogState { stalled: true, stalls: 2, dropped: 1, gaps: 2 });
     }
 }

@@ -65,7 +65,7 @@ fn describe(text: &mut String, cause: &TierCause, settings: &Settings, now: Time
         (Cause::None, _) => write!(text, "{name}: {} of {} usable", cause.usable, cause.total),
         (why, _) => write!(text, "{name}: {} of {} usable, {}", cause.usable, cause.total, words(why)),
     };
-    if let Some(until) = cause.until.filter(|until| *until < Timestamp::MAX) {
+    if let Some(until) = cause.until.filter(|until| *until > now && *until < Timestamp::MAX) {
         let _ = write!(text, " until {}", moment(wall + until.since(now), wall));
     }
 }
@@ -102,7 +102,8 @@ pub(super) fn words(cause: Cause) -> &'static str {
 /// A moment in UTC: the time of day alone when it is less than a day away.
 pub(super) fn moment(at: WallTime, now: WallTime) -> String {
     let near = at.since(now) < Duration::from_secs(86_400);
-    let nanos = i128::from(at.as_nanos());
+    // Resets are known to within the drift of two clocks: the nearest second is meant.
+    let nanos = i128::from(at.as_nanos()) + 500_000_000;
     match jiff::Timestamp::from_nanosecond(nanos) {
         Ok(at) => at.strftime(if near { "%H:%M:%SZ" } else { "%Y-%m-%dT%H:%M:%SZ" }).to_string(),
         Err(_out_of_range) => "the end of time".to_owned(),

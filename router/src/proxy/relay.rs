@@ -50,6 +50,7 @@ impl<R> Relay<R> {
     /// Goes on where the attempt's first good event was seen.
     pub(super) fn new(streaming: Streaming, deadlines: Deadlines, report: Report<R>, presence: Presence<R>) -> Self {
         let heard = Instant::now();
+        presence.cut_off_at(deadlines.total);
         let alarm = Box::pin(tokio::time::sleep_until((heard + deadlines.idle).min(deadlines.total)));
         let Streaming { body: upstream, reader } = streaming;
         Self { reader, upstream, state: State::Flowing, deadlines, heard, alarm, report, presence }
@@ -90,6 +91,10 @@ impl<R> Relay<R> {
 
     fn hear(&mut self, data: &[u8]) {
         self.heard = Instant::now();
+        if self.heard >= self.deadlines.total {
+            self.finish(Err((Transport::TotalTimeout, Facts::default())));
+            return;
+        }
         if let Err(failure) = self.reader.push(data) {
             self.finish(Err(transport(failure)));
         }

@@ -124,9 +124,7 @@ pub(super) fn coded(status: u16, code: &'static str, message: impl Into<String>)
 
 impl Served<'_> {
     fn write(&self, headers: &mut HeaderMap) {
-        if let Some(value) = self.request.and_then(|request| text(format!("sp-{request}"))) {
-            headers.insert(REQUEST_ID, value);
-        }
+        identify(headers, self.request);
         if let Some((dispatch, live)) = self.by {
             let deployment = live.settings.deployments.get(dispatch.deployment.index());
             let tier = deployment.and_then(|deployment| live.settings.tiers.get(deployment.tier.index()));
@@ -141,6 +139,13 @@ impl Served<'_> {
         if let Some(value) = self.spend.and_then(|spend| text(format!("{:.6}", spend.as_f64()))) {
             headers.insert(SPEND, value);
         }
+    }
+}
+
+/// Names the request, once it has a number.
+pub(super) fn identify(headers: &mut HeaderMap, request: Option<RequestId>) {
+    if let Some(value) = request.and_then(|request| text(format!("sp-{request}"))) {
+        headers.insert(REQUEST_ID, value);
     }
 }
 

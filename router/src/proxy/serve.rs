@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -28,6 +28,9 @@ use crate::core::{RequestId, Route, Router, Timestamp, WallTime};
 use crate::log::{
     self, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError, Writer,
 };
+
+/// Connections that may wait in the kernel; it may allow fewer.
+const BACKLOG: u32 = 4096;
 
 /// What to serve, and how.
 pub struct Options {
@@ -220,13 +223,19 @@ async fn open_log(
     wall: Option<WallTime>,
 ) -> Result<Carried, ServeError> {
     let directory = config.log.dir.clone();
-    let options = log_options(config, if wait { Patience::Wait } else { Patience::None });
+    let options = log_options(config);
     let settings = Arc::clone(&live.settings);
     let opened = tokio::task::spawn_blocking(move || -> Result<Carried, ServeError> {
         let fresh = Router::new();
         let opening =
             Opening { policy: fresh.policy(), seed: settings.seed, epoch: wall.unwrap_or_else(wall_now), settings };
-        let (writer, recovery) = Writer::open(&directory, opening, options)?;
+        let (writer, recovery) = match Writer::open(&directory, opening.clone(), options) {
+            Err(WriteError::Owned { directory }) if wait => {
+                info!(directory = %directory.display(), "waiting until another process lets go of the event log");
+                Writer::open(&directory, opening, LogOptions { patience: Patience::Wait, ..options })
+            }
+            opened => opened,
+        }?;
         if let Some(torn) = &recovery.cut {
             warn!(?torn, "the last frame of the event log was torn and has been cut off");
         }
@@ -268,7 +277,7 @@ fn clock(wall: Option<WallTime>, epoch: WallTime, resume: Timestamp, scale: NonZ
     }
 }
 
-fn log_options(config: &Config, patience: Patience) -> LogOptions {
+fn log_options(config: &Config) -> LogOptions {
     let written = &config.log;
     LogOptions {
         sync: if written.sync.0 == crate::core::Duration::ZERO {
@@ -282,7 +291,6 @@ fn log_options(config: &Config, patience: Patience) -> LogOptions {
         },
         segment: written.segment.0,
         keep: Keep { age: Some(written.keep.0), bytes: None },
-        patience,
         ..LogOptions::live()
     }
 }
@@ -324,9 +332,11 @@ fn take(handed: &mut listenfd::ListenFd, place: usize) -> Result<Option<TcpListe
 
 fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     let open = || {
-        let socket = std::net::TcpListener::bind(address)?;
-        socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket)
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        // Otherwise a restarted proxy would have to wait for the last one's connections to be forgotten.
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
     };
     open().map_err(|source| ServeError::Bind { address, source })
 }

@@ -14,13 +14,13 @@ use tracing::{info, warn};
 use super::clock::Clock;
 use super::door::Door;
 use super::driver::{Driver, Start};
-use super::front;
+use super::front::Front;
 use super::images::Images;
 use super::journal::Journal;
 use super::live::Live;
 use super::message::Handle;
 use super::metrics::Metrics;
-use super::server;
+use super::server::{self, Phase};
 use super::upstream::Upstream;
 use crate::core::{RequestId, Route};
 use crate::log::InFlight;
@@ -58,7 +58,7 @@ pub struct Listeners {
 pub struct Proxy<R> {
     door: Arc<Door<R>>,
     address: SocketAddr,
-    stop: watch::Sender<bool>,
+    phase: watch::Sender<Phase>,
     server: JoinHandle<()>,
     driver: JoinHandle<()>,
 }
@@ -101,12 +101,11 @@ impl<R: Route + 'static> Proxy<R> {
             clock: setup.clock,
             metrics,
         });
-        let (stop, stopped) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let driver = tokio::spawn(driver.run(inbox));
-        let routes = front::routes(Arc::clone(&door));
-        let server = tokio::spawn(server::serve(listeners.front, listeners.tls, routes, stopped));
+        let server = tokio::spawn(server::serve(listeners.front, listeners.tls, Front(Arc::clone(&door)), phases));
         info!(%address, "serving");
-        Ok(Self { door, address, stop, server, driver })
+        Ok(Self { door, address, phase, server, driver })
     }
 
     /// What its handlers share.
@@ -124,19 +123,22 @@ impl<R: Route + 'static> Proxy<R> {
         self.door.configure(live).await;
     }
 
-    /// Takes no more connections, lets requests in flight end for at most `drain`, and closes the log.
+    /// Takes no more connections, lets requests in flight end for at most `drain`, gives up the others, and closes the
+    /// log.
     pub async fn shutdown(self, drain: std::time::Duration) {
-        let Self { door, stop, mut server, driver, .. } = self;
-        // Nobody listens only when the server has ended already.
-        let _ = stop.send(true);
+        let Self { door, phase, mut server, driver, .. } = self;
+        phase.send_replace(Phase::Draining);
         if tokio::time::timeout(drain, &mut server).await.is_err() {
             warn!(requests = door.handle.inside(), "the drain time is over: requests in flight are given up");
-            server.abort();
+            phase.send_replace(Phase::Over);
+            if server.await.is_err() {
+                warn!("the server ended early");
+            }
         }
+        // With their connections all requests have left or been withdrawn, so the driver ends by itself.
         door.handle.shut();
-        // Connections that were given up hold the door until they notice; the driver ends when it has drained.
-        if tokio::time::timeout(drain.max(std::time::Duration::from_secs(5)), driver).await.is_err() {
-            warn!("the driver did not drain");
+        if driver.await.is_err() {
+            warn!("the driver ended early");
         }
     }
 }

@@ -27,7 +27,7 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
-/// Accepts TLS connections with this certificate, HTTP/2 and HTTP/1.1 over them.
+/// Accepts TLS connections with this certificate, and HTTP/1.1 over them.
 pub(super) fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {
     let certificate = |source| TlsError::File { path: files.cert.clone(), source };
     let chain = CertificateDer::pem_file_iter(&files.cert)
@@ -39,6 +39,6 @@ pub(super) fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

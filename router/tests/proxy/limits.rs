@@ -116,6 +116,10 @@ impl Journal for Fickle {
         Ok(())
     }
 
+    fn dropped(&self) -> u64 {
+        0
+    }
+
     fn tick_due(&self) -> Option<Timestamp> {
         None
     }

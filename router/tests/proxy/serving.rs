@@ -210,7 +210,10 @@ async fn operators_show_their_token_and_are_obeyed() {
     assert_eq!(code, 503, "{body}");
     assert!(body.contains("paid: budget") && body.contains("stopped by an operator"), "{body}");
     let (_, metrics) = call(admin, Method::GET, "/metrics", TOKEN, "").await;
-    for line in ["stormproof_attempts_total{status=\"200\"} 1", "stormproof_requests_total{outcome=\"refused\"} 1"] {
+    for line in [
+        "stormproof_attempts_total{status=\"200\"} 1",
+        "stormproof_requests_total{gen_ai_request_model=\"m\",outcome=\"refused\"} 1",
+    ] {
         assert!(metrics.contains(line), "{line} is not in\n{metrics}");
     }
 }

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::core::{Cause, Router, Scope, Timestamp, UpstreamId, Usd};
 use crate::proxy::door::Door;
+use crate::proxy::server::Phase;
 
 /// How often the router is looked at.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -44,7 +45,8 @@ impl Onsets {
     /// Dollars per second over the last ten minutes.
     pub(super) fn spend_rate(&self) -> f64 {
         self.with(|seen| match (seen.spent.front(), seen.spent.back()) {
-            (Some((from, before)), Some((to, after))) if to > from => (after - before) / to.since(*from).as_secs_f64(),
+            // Before ten minutes are over nothing is known of the rest of them: a burst is no rate.
+            (Some((_, before)), Some((_, after))) => (after - before) / RATE_WINDOW.as_secs_f64(),
             (_, _) => 0.0,
         })
     }
@@ -74,16 +76,24 @@ fn troubles(router: &Router) -> Vec<Trouble> {
 }
 
 /// Looks from time to time, until told to stop.
-pub(super) async fn watch(door: Arc<Door<Router>>, onsets: Onsets, mut stop: watch::Receiver<bool>) {
+pub(super) async fn watch(door: Arc<Door<Router>>, onsets: Onsets, mut phase: watch::Receiver<Phase>) {
     let mut interval = tokio::time::interval(INTERVAL);
     loop {
         tokio::select! {
             _ = interval.tick() => {}
-            _ = stop.wait_for(|stop| *stop) => return,
+            _ = phase.wait_for(|phase| *phase > Phase::Serving) => return,
         }
-        let Some((now, troubles)) = door.handle.inspect(|view| (view.now, troubles(view.router))).await else { return };
-        onsets.see(now, troubles.into_iter(), door.metrics.spend_usd());
+        if look(&door, &onsets).await.is_none() {
+            return;
+        }
     }
+}
+
+/// Looks now; `None` when the driver is gone.
+pub(super) async fn look(door: &Door<Router>, onsets: &Onsets) -> Option<()> {
+    let (now, troubles) = door.handle.inspect(|view| (view.now, troubles(view.router))).await?;
+    onsets.see(now, troubles.into_iter(), door.metrics.spend_usd());
+    Some(())
 }
 
 /// A sum over tiers, in dollars.
@@ -103,7 +113,7 @@ mod tests {
         onsets.see(at(1), [trouble].into_iter(), 0.0);
         onsets.see(at(6), [trouble].into_iter(), 1.0);
         assert_eq!(onsets.since(trouble), Some(at(1)));
-        assert!((onsets.spend_rate() - 0.2).abs() < 1e-9);
+        assert!((onsets.spend_rate() - 1.0 / 600.0).abs() < 1e-9);
         onsets.see(at(11), std::iter::empty(), 1.0);
         onsets.see(at(16), [trouble].into_iter(), 1.0);
         assert_eq!(onsets.since(trouble), Some(at(16)));

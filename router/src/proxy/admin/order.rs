@@ -112,6 +112,15 @@ pub enum What {
 }
 
 impl Order {
+    /// What is wrong with an order that says how long, where that makes no sense. `text` is the order as it came.
+    pub(super) fn pointless_period(&self, text: &str) -> Option<String> {
+        let said: serde_json::Value = serde_json::from_str(text).ok()?;
+        let read = serde_json::to_value(self).ok()?;
+        said.get("for").filter(|_| read.get("for").is_none())?;
+        let name = said.get("do").and_then(serde_json::Value::as_str).unwrap_or_default();
+        Some(format!("`{name}` holds until it is taken back: leave out `for`"))
+    }
+
     /// The action, in the ids of these settings.
     ///
     /// # Errors
@@ -260,5 +269,8 @@ mod tests {
         let nothing = r#"{"author":"mia","do":"clear-cooldown"}"#;
         assert!(spelt(nothing).is_err_and(|problem| problem.starts_with("name one of")));
         assert!(spelt(r#"{"author":"mia","do":"dance"}"#).is_err());
+        let pointless = |text: &str| serde_json::from_str::<Order>(text).expect("an order").pointless_period(text);
+        assert!(pointless(r#"{"author":"mia","do":"retire-key","key":"free-01","for":"1h"}"#).is_some());
+        assert_eq!(pointless(r#"{"author":"mia","do":"drain-key","key":"free-01","for":"1h"}"#), None);
     }
 }

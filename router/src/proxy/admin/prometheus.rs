@@ -1,7 +1,9 @@
 //! What Prometheus reads, in OpenMetrics' text format. `gen_ai.*` attributes are spelt with underscores, as Prometheus
 //! wants them.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, text};
@@ -12,14 +14,21 @@ use super::onset::Onsets;
 use super::status::{Look, tier_name};
 use crate::core::{Router, Timestamp};
 use crate::proxy::door::Door;
+use crate::proxy::gen_ai::{Histogram, Model};
 use crate::proxy::metrics::Metrics;
+
+/// OpenTelemetry's `gen_ai.client.operation.duration`.
+const DURATION: &str = "gen_ai_client_operation_duration_seconds";
+
+/// OpenTelemetry's `gen_ai.client.token.usage`.
+const TOKENS: &str = "gen_ai_client_token_usage";
 
 /// Everything, as text; `None` when the driver is gone.
 pub(super) async fn render(door: &Door<Router>, onsets: &Onsets) -> Option<String> {
     let look = Look::take(door).await?;
     let mut registry = Registry::default();
     let samples = samples(&look, &door.metrics, onsets.spend_rate());
-    registry.register_collector(Box::new(Samples(samples)));
+    registry.register_collector(Box::new(Samples { samples, models: door.metrics.gen_ai.models() }));
     let mut out = String::new();
     // Writing into a string cannot fail.
     text::encode(&mut out, &registry).ok()?;
@@ -36,7 +45,10 @@ struct Sample {
 }
 
 #[derive(Debug)]
-struct Samples(Vec<Sample>);
+struct Samples {
+    samples: Vec<Sample>,
+    models: BTreeMap<Arc<str>, Model>,
+}
 
 /// One number.
 struct Number(f64, MetricType);
@@ -60,20 +72,13 @@ fn samples(look: &Look, metrics: &Metrics, spend_rate: f64) -> Vec<Sample> {
         counts.into_iter().map(|(label, count)| (label.to_owned(), count)).collect::<Vec<_>>()
     };
     let one = |value: f64| vec![(Vec::new(), value)];
-    let (stalled, stalls) = metrics.log_state();
+    let flag = |is: bool| one(f64::from(u8::from(is)));
+    let log = metrics.log_state();
     let seconds = |until: Timestamp| until.since(look.now).as_secs_f64();
     let gauge = |name, help, values| Sample { name, help, kind: MetricType::Gauge, values };
     let counter = |name, help, values| Sample { name, help, kind: MetricType::Counter, values };
-    let fallback = |tier: &crate::core::TierView| {
-        let is_first = look.settings.models.iter().any(|model| model.tiers.first() == Some(&tier.tier));
-        (!is_first).then(|| tier.spent.as_f64())
-    };
     vec![
-        counter(
-            "stormproof_requests",
-            "Requests by outcome",
-            labelled("outcome", owned(metrics.requests_by_outcome())),
-        ),
+        counter("stormproof_requests", "Requests by public model and outcome", requests(metrics)),
         counter(
             "stormproof_attempts",
             "Upstream calls by HTTP status, or by how they broke",
@@ -85,6 +90,11 @@ fn samples(look: &Look, metrics: &Metrics, spend_rate: f64) -> Vec<Sample> {
             labelled("cause", owned(metrics.refusals_by_cause())),
         ),
         counter("stormproof_spend_usd", "Money spent since the process started", one(metrics.spend_usd())),
+        counter(
+            "stormproof_fallback_spend_usd",
+            "Money that requests cost which ended on a tier behind their model's first",
+            one(metrics.fallback_spend_usd()),
+        ),
         gauge("stormproof_spend_usd_per_hour", "Money per hour, over the last ten minutes", one(spend_rate * 3600.0)),
         gauge(
             "stormproof_usable_deployments",
@@ -115,11 +125,6 @@ fn samples(look: &Look, metrics: &Metrics, spend_rate: f64) -> Vec<Sample> {
         ),
         gauge("stormproof_tier_spend_today_usd", "Money spent today", by_tier(&|tier| Some(tier.spent.as_f64()))),
         gauge(
-            "stormproof_fallback_spend_today_usd",
-            "Money spent today on tiers that are no model's first",
-            by_tier(&fallback),
-        ),
-        gauge(
             "stormproof_tier_budget_usd",
             "What today may cost",
             by_tier(&|tier| tier.budget.map(crate::core::Usd::as_f64)),
@@ -131,26 +136,61 @@ fn samples(look: &Look, metrics: &Metrics, spend_rate: f64) -> Vec<Sample> {
             "Time until the first deadline of a request whose client has seen nothing yet",
             look.load.tightest_deadline.map_or_else(Vec::new, |deadline| one(seconds(deadline))),
         ),
-        gauge("stormproof_log_stalled", "1 while the event log takes nothing", one(f64::from(u8::from(stalled)))),
-        counter("stormproof_log_stalls", "How often the event log stopped taking events", one(stalls as f64)),
+        gauge("stormproof_log_stalled", "1 while the event log takes nothing", flag(log.stalled)),
+        counter("stormproof_log_stalls", "How often the event log stopped taking events", one(log.stalls as f64)),
+        gauge("stormproof_log_dropping", "1 while events go unrecorded", flag(log.dropped > 0)),
+        counter("stormproof_log_gaps", "How often events went unrecorded", one(log.gaps as f64)),
     ]
+}
+
+/// Requests by model and outcome.
+fn requests(metrics: &Metrics) -> Vec<(Vec<(&'static str, String)>, f64)> {
+    let mut values = Vec::new();
+    for (model, outcomes) in metrics.requests() {
+        for (outcome, count) in outcomes {
+            values.push((
+                vec![("gen_ai_request_model", model.to_string()), ("outcome", outcome.to_owned())],
+                count as f64,
+            ));
+        }
+    }
+    values
 }
 
 impl Collector for Samples {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        for sample in self.0.iter().filter(|sample| !sample.values.is_empty()) {
+        for sample in self.samples.iter().filter(|sample| !sample.values.is_empty()) {
             let mut metric = encoder.encode_descriptor(sample.name, sample.help, None, sample.kind)?;
+            if let [(labels, value)] = sample.values.as_slice()
+                && labels.is_empty()
+            {
+                Number(*value, sample.kind).encode(metric)?;
+                continue;
+            }
             for (labels, value) in &sample.values {
-                let number = Number(*value, sample.kind);
-                if labels.is_empty() {
-                    number.encode(metric.encode_family::<[(&str, &str); 0]>(&[])?)?;
-                } else {
-                    number.encode(metric.encode_family(labels)?)?;
-                }
+                Number(*value, sample.kind).encode(metric.encode_family(labels)?)?;
+            }
+        }
+        let seconds = "Time from the dispatch of a call to a provider to its end";
+        let mut metric = encoder.encode_descriptor(DURATION, seconds, None, MetricType::Histogram)?;
+        for (name, model) in &self.models {
+            let labels = [("gen_ai_request_model", &**name)];
+            encode(&mut metric.encode_family(&labels)?, &model.seconds, &model.seconds.seconds())?;
+        }
+        let tokens = "Tokens of a call, as its provider counted them";
+        let mut metric = encoder.encode_descriptor(TOKENS, tokens, None, MetricType::Histogram)?;
+        for (name, model) in &self.models {
+            for (kind, seen) in [("input", &model.input), ("output", &model.output)] {
+                let labels = [("gen_ai_request_model", &**name), ("gen_ai_token_type", kind)];
+                encode(&mut metric.encode_family(&labels)?, seen, &seen.tokens())?;
             }
         }
         Ok(())
     }
+}
+
+fn encode(metric: &mut MetricEncoder<'_>, seen: &Histogram, buckets: &[(f64, u64)]) -> fmt::Result {
+    metric.encode_histogram::<[(&str, &str); 0]>(seen.sum, seen.count, buckets, None)
 }
 
 impl EncodeMetric for Number {
@@ -165,5 +205,55 @@ impl EncodeMetric for Number {
 
     fn metric_type(&self) -> MetricType {
         self.1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::core::LoadView;
+
+    /// Every name that a scrape may hold, as Prometheus stores it.
+    fn names() -> BTreeSet<String> {
+        let load = LoadView { requests: 0, waiting: 0, attempts: 0, tightest_deadline: None };
+        let look = Look {
+            now: Timestamp::ZERO,
+            settings: Arc::default(),
+            tiers: Vec::new(),
+            cooldowns: Vec::new(),
+            clients: Vec::new(),
+            load,
+            log_problem: None,
+        };
+        let samples = samples(&look, &Metrics::default(), 0.0).into_iter().map(|sample| match sample.kind {
+            MetricType::Counter => format!("{}_total", sample.name),
+            MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown => {
+                sample.name.to_owned()
+            }
+        });
+        let histograms = [DURATION, TOKENS]
+            .into_iter()
+            .flat_map(|name| ["bucket", "count", "sum"].map(|part| format!("{name}_{part}")));
+        samples.chain(histograms).collect()
+    }
+
+    /// Every name in a text that looks like one of ours.
+    fn named_in(text: &str) -> BTreeSet<String> {
+        let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let words = text.split(|c: char| !is_part(c));
+        let ours = words.filter(|word| word.starts_with("stormproof_") || word.starts_with("gen_ai_client_"));
+        ours.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn rules_and_dashboard_ask_for_what_there_is() {
+        let (alerts, dashboard) =
+            (include_str!("../../../../deploy/alerts.yaml"), include_str!("../../../../deploy/grafana.json"));
+        let (names, alerts, dashboard) = (names(), named_in(alerts), named_in(dashboard));
+        let missing = |asked: &BTreeSet<String>| asked.difference(&names).cloned().collect::<Vec<_>>();
+        assert!(alerts.len() > 5 && dashboard.len() > 10, "the files are read");
+        assert_eq!((missing(&alerts), missing(&dashboard)), (Vec::new(), Vec::new()));
     }
 }

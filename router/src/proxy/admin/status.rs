@@ -1,13 +1,17 @@
 //! What an operator needs at 5 a.m.: what is wrong and since when and whose fault, what is left and for how long, what
 //! it costs, what needs attention, and what will happen next.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
-use super::onset::{Onsets, Trouble, dollars};
+use super::onset::{self, Onsets, Trouble, dollars};
 use crate::core::{
-    Cause, ClientView, CooldownView, LoadView, Provenance, Router, Scope, Settings, TierView, Timestamp, Usd, WallTime,
+    Cause, ClientView, CooldownView, KeyId, LoadView, Model, Provenance, Router, Scope, Settings, TierView, Timestamp,
+    Usd, WallTime,
 };
 use crate::proxy::door::Door;
+use crate::proxy::metrics::Metrics;
 use crate::proxy::refusal::{moment, words};
 
 /// The whole picture. Times are UTC.
@@ -31,8 +35,6 @@ pub struct Status {
     pub waiting: usize,
     /// Attempts in flight.
     pub attempts: usize,
-    /// Requests since the process started, by outcome.
-    pub outcomes: Vec<(String, u64)>,
     /// Money spent today, in dollars.
     pub spent_today_usd: f64,
     /// The same at the reset, if it goes on as in the last ten minutes.
@@ -67,10 +69,20 @@ pub struct TroubleStatus {
 pub struct ModelStatus {
     /// Its name.
     pub name: String,
-    /// `good`, `fallback` (its first tier serves nobody) or `down`.
+    /// `good`, `degraded`, `fallback` (its first tier serves nobody) or `down`.
     pub state: String,
     /// The tier that a request would be served by now.
     pub served_by: Option<String>,
+    /// What is wrong with its tiers.
+    pub wrong: Vec<TroubleStatus>,
+    /// Requests since the process started, by outcome.
+    pub requests: BTreeMap<String, u64>,
+    /// Requests that its tiers can take until the reset, where all of them are limited.
+    pub left_today: Option<u64>,
+    /// When the last of its tiers will have used up its day at the present rate; `None` if not before the reset.
+    pub runs_out: Option<String>,
+    /// Spent today on its tiers, other models' requests included, in dollars.
+    pub spent_usd: f64,
 }
 
 /// One tier.
@@ -148,25 +160,41 @@ impl Look {
     }
 }
 
+impl Look {
+    /// Whether what rests in this scope is missing in a tier.
+    fn concerns(&self, scope: Scope, tier: &TierView) -> bool {
+        let has_key = |of: &dyn Fn(KeyId) -> bool| {
+            self.settings.deployments.iter().any(|deployment| deployment.tier == tier.tier && of(deployment.key))
+        };
+        match scope {
+            Scope::Key(key) => has_key(&|its| its == key),
+            Scope::ProjectModel(project, upstream) => {
+                tier.upstream == upstream && has_key(&|its| self.settings.keys[its.index()].project == project)
+            }
+            Scope::Upstream(upstream) => tier.upstream == upstream,
+            Scope::Provider(provider) => self.settings.upstreams[tier.upstream.index()].provider == provider,
+        }
+    }
+}
+
 /// Takes the picture; `None` when the driver is gone.
 pub(super) async fn look(door: &Door<Router>, onsets: &Onsets) -> Option<Status> {
+    onset::look(door, onsets).await?;
     let look = Look::take(door).await?;
     let clock = Times { now: look.now, wall: door.clock.wall() };
     let resets = look.tiers.first().map_or(Timestamp::MAX, |tier| tier.resets);
     let spent = dollars(look.tiers.iter().map(|tier| tier.spent));
     let expected = spent + onsets.spend_rate() * resets.since(look.now).as_secs_f64().min(86_400.0);
-    let outcomes = door.metrics.requests_by_outcome();
     Some(Status {
         now: clock.text(look.now),
-        attention: attention(&look, &clock),
-        troubles: troubles(&look, &clock, onsets),
-        models: models(&look),
+        attention: attention(&look, &clock, door.metrics.log_state().dropped),
+        troubles: troubles(&look, &clock, onsets).into_iter().map(|(_, trouble)| trouble).collect(),
+        models: model_statuses(&look, &clock, onsets, &door.metrics),
         tiers: look.tiers.iter().map(|tier| tier_status(&look, tier, &clock)).collect(),
         clients: look.clients.iter().map(|client| client_status(&look, client)).collect(),
         requests: look.load.requests,
         waiting: look.load.waiting,
         attempts: look.load.attempts,
-        outcomes: outcomes.into_iter().map(|(label, count)| (label.to_owned(), count)).collect(),
         spent_today_usd: spent,
         expected_today_usd: expected,
         resets: clock.text(resets),
@@ -190,12 +218,15 @@ impl Times {
     }
 }
 
-fn attention(look: &Look, clock: &Times) -> Vec<String> {
+fn attention(look: &Look, clock: &Times, dropped: u64) -> Vec<String> {
     let mut notes = Vec::new();
+    if dropped > 0 {
+        notes.push(format!("{dropped} events are not on record: the event log cannot be written"));
+    }
     if let Some(problem) = &look.log_problem {
         notes.push(format!("no request is let in: {problem}"));
     }
-    for model in models(look).into_iter().filter(|model| model.state == "down") {
+    for (model, _, _) in models(look).into_iter().filter(|(_, state, _)| *state == "down") {
         notes.push(format!("`{}` is down: no tier of it is usable", model.name));
     }
     for cooldown in &look.cooldowns {
@@ -243,28 +274,38 @@ fn attention(look: &Look, clock: &Times) -> Vec<String> {
     notes
 }
 
-fn troubles(look: &Look, clock: &Times, onsets: &Onsets) -> Vec<TroubleStatus> {
+/// What is wrong, with the scope that it concerns.
+fn troubles(look: &Look, clock: &Times, onsets: &Onsets) -> Vec<(Scope, TroubleStatus)> {
     let since = |trouble| onsets.since(trouble).map(|since| clock.text(since));
-    let degraded = look.tiers.iter().filter(|tier| tier.degraded).map(|tier| TroubleStatus {
-        what: format!("model {}", upstream_name(&look.settings, tier)),
-        cause: format!("degraded: {:.0} % of calls fail", tier.failure * 100.0),
-        fault: "the provider's".to_owned(),
-        since: since(Trouble::Degraded(tier.upstream)),
-        until: None,
-        says: "our count".to_owned(),
+    let mut overloaded: Vec<&TierView> = look.tiers.iter().filter(|tier| tier.degraded).collect();
+    // Tiers share the upstream model's health.
+    overloaded.dedup_by_key(|tier| tier.upstream);
+    let degraded = overloaded.into_iter().map(|tier| {
+        let trouble = TroubleStatus {
+            what: format!("model {}", upstream_name(&look.settings, tier)),
+            cause: format!("degraded: {:.0} % of calls fail", tier.failure * 100.0),
+            fault: "the provider's".to_owned(),
+            since: since(Trouble::Degraded(tier.upstream)),
+            until: None,
+            says: "our count".to_owned(),
+        };
+        (Scope::Upstream(tier.upstream), trouble)
     });
-    let resting = look.cooldowns.iter().map(|cooldown| TroubleStatus {
-        what: scope_name(&look.settings, cooldown.scope),
-        cause: words(cooldown.cause).to_owned(),
-        fault: fault(cooldown.cause).to_owned(),
-        since: since(Trouble::Resting(cooldown.scope, cooldown.cause)),
-        until: (cooldown.until < Timestamp::MAX).then(|| clock.text(cooldown.until)),
-        says: match cooldown.provenance {
-            Provenance::Authoritative => "the provider",
-            Provenance::Inferred => "a rule of ours",
-            Provenance::Operator => "an operator",
-        }
-        .to_owned(),
+    let resting = look.cooldowns.iter().map(|cooldown| {
+        let trouble = TroubleStatus {
+            what: scope_name(&look.settings, cooldown.scope),
+            cause: words(cooldown.cause).to_owned(),
+            fault: fault(cooldown.cause).to_owned(),
+            since: since(Trouble::Resting(cooldown.scope, cooldown.cause)),
+            until: (cooldown.until < Timestamp::MAX).then(|| clock.text(cooldown.until)),
+            says: match cooldown.provenance {
+                Provenance::Authoritative => "the provider",
+                Provenance::Inferred => "a rule of ours",
+                Provenance::Operator => "an operator",
+            }
+            .to_owned(),
+        };
+        (cooldown.scope, trouble)
     });
     degraded.chain(resting).collect()
 }
@@ -291,25 +332,54 @@ fn fault(cause: Cause) -> &'static str {
     }
 }
 
-fn models(look: &Look) -> Vec<ModelStatus> {
+/// Every model with its state, and the tier that would serve it now.
+fn models<'a>(look: &'a Look) -> Vec<(&'a Model, &'static str, Option<&'a str>)> {
     let usable = |tier: &crate::core::TierId| {
         look.tiers.get(tier.index()).is_some_and(|view| view.usable > 0 && view.skipped <= look.now && affordable(view))
     };
-    let status = |model: &crate::core::Model| {
+    let status = |model: &'a Model| {
         let serving = model.tiers.iter().position(usable);
+        let degraded =
+            model.tiers.first().and_then(|tier| look.tiers.get(tier.index())).is_some_and(|tier| tier.degraded);
         let state = match serving {
+            Some(0) if degraded => "degraded",
             Some(0) => "good",
             Some(_) => "fallback",
             None => "down",
         };
         let served_by = serving.and_then(|place| look.settings.tiers.get(model.tiers[place].index()));
+        (model, state, served_by.map(|tier| tier.name.as_str()))
+    };
+    look.settings.models.iter().map(status).collect()
+}
+
+fn model_statuses(look: &Look, clock: &Times, onsets: &Onsets, metrics: &Metrics) -> Vec<ModelStatus> {
+    let requests = metrics.requests();
+    let status = |(model, state, served_by): (&Model, &str, Option<&str>)| {
+        let tiers = || model.tiers.iter().filter_map(|tier| look.tiers.get(tier.index()));
+        let seen = requests.iter().find(|(name, _)| **name == *model.name);
+        let wrong = troubles(look, clock, onsets).into_iter();
+        let concerns = |scope: &Scope| tiers().any(|tier| look.concerns(*scope, tier));
         ModelStatus {
             name: model.name.clone(),
             state: state.to_owned(),
-            served_by: served_by.map(|tier| tier.name.clone()),
+            served_by: served_by.map(str::to_owned),
+            wrong: wrong.filter(|(scope, _)| concerns(scope)).map(|(_, trouble)| trouble).collect(),
+            requests: seen
+                .into_iter()
+                .flat_map(|(_, counts)| counts)
+                .map(|(name, count)| ((*name).to_owned(), *count))
+                .collect(),
+            left_today: tiers().map(|tier| tier.left_today).sum(),
+            runs_out: tiers()
+                .map(|tier| look.runs_out(tier))
+                .collect::<Option<Vec<_>>>()
+                .and_then(|at| at.into_iter().max())
+                .map(|at| clock.text(at)),
+            spent_usd: dollars(tiers().map(|tier| tier.spent)),
         }
     };
-    look.settings.models.iter().map(status).collect()
+    models(look).into_iter().map(status).collect()
 }
 
 fn affordable(tier: &TierView) -> bool {

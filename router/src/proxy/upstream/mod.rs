@@ -22,6 +22,9 @@ use crate::core::Transport;
 /// others for as little as one.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(50);
 
+/// How often an HTTP/2 connection with calls on it is asked whether it still lives, and how soon it has to answer.
+const PING: std::time::Duration = std::time::Duration::from_secs(15);
+
 /// Where answers come from.
 #[derive(Clone)]
 pub(super) struct Upstream(Client<Connector, Full<Bytes>>);
@@ -48,6 +51,9 @@ impl Upstream {
             // The router decides about retries, and the log sees every attempt.
             .retry_canceled_requests(false)
             .http2_adaptive_window(true)
+            // One connection carries all calls to a provider there: when it dies silently, all of them would wait.
+            .http2_keep_alive_interval(PING)
+            .http2_keep_alive_timeout(PING)
             .build(Connector::new(roots)?);
         Ok(Self(client))
     }
