@@ -9,7 +9,7 @@ use clap::Args as ClapArgs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stormproof_router::config::ProcessEnvironment;
 use stormproof_router::core::WallTime;
-use stormproof_router::proxy::{KEYS_VARIABLE, Options, ServeError, Serving, Source, assume};
+use stormproof_router::proxy::{KEYS_VARIABLE, Options, ServeError, Serving, Source, Told, assume};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -50,14 +50,24 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let options = Options { source, environment, time_scale, roots: None };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let serving = match starts {
-            Some(wall) => Serving::rehearse(options, wall).await,
-            None => Serving::start(options).await,
+    let served = runtime.block_on(async {
+        let mut told = Told::listen()?;
+        let starting = async {
+            match starts {
+                Some(wall) => Serving::rehearse(options, wall).await,
+                None => Serving::start(options).await,
+            }
         };
-        let serving = serving.map_err(failure)?;
-        serving.until_told().await.map_err(Failure::from)
-    })
+        let serving = tokio::select! {
+            serving = starting => serving.map_err(failure)?,
+            () = told.ended() => return Ok(()),
+        };
+        serving.until_told(told).await;
+        Ok(())
+    });
+    // A thread that waits for the event log would hold up the end.
+    runtime.shutdown_background();
+    served
 }
 
 /// What is to be served, and what relative paths start from.

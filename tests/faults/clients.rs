@@ -16,6 +16,7 @@ async fn connect(proxy: &Proxy) -> TcpStream {
 }
 
 /// As many connections as the machine allows, 10 000 at most.
+#[expect(clippy::print_stderr, reason = "a smaller crowd must not go unnoticed")]
 fn crowd() -> usize {
     let limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);

@@ -3,6 +3,7 @@
 
 mod clients;
 mod disk;
+mod first_minutes;
 mod process;
 mod provider;
 mod providers;

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -120,6 +120,15 @@ models:
         Proxy::spawn(command)
     }
 
+    /// Asks every key for its models, as a command does.
+    pub(crate) async fn check_keys(&self) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stormproof"));
+        command.args(["check", "--keys"]).arg(self.folder.path().join("stormproof.yaml"));
+        secrets(&mut command);
+        let checking = tokio::task::spawn_blocking(move || command.output());
+        checking.await.expect("no panic").expect("it runs")
+    }
+
     /// The command, under this site's limits; its standard input and output become sockets 3 and 4.
     fn command(&self, variables: &str) -> Command {
         let script = format!(r#"{limits}; {variables} exec "$0" "$@" 3<&0 4>&1 </dev/null"#, limits = self.limits);
@@ -127,13 +136,9 @@ models:
         command
             .args(["-c", &script, env!("CARGO_BIN_EXE_stormproof"), "serve", "--config"])
             .arg(self.folder.path().join("stormproof.yaml"))
-            .env("ADMIN", ADMIN)
-            .env("FREE", format!("{SECRET}free-1,{SECRET}free-2"))
-            .env("PAID", format!("{SECRET}paid"))
             .env("RUST_LOG", self.verbosity)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
+            .stdin(Stdio::null());
+        secrets(&mut command);
         command
     }
 
@@ -155,8 +160,17 @@ models:
     }
 }
 
+/// Gives a command the secrets of a site.
+fn secrets(command: &mut Command) {
+    command
+        .env("ADMIN", ADMIN)
+        .env("FREE", format!("{SECRET}free-1,{SECRET}free-2"))
+        .env("PAID", format!("{SECRET}paid"));
+}
+
 impl Proxy {
-    fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(mut command: Command) -> Self {
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().expect("it starts");
         let said = Arc::new(Mutex::new(Vec::new()));
         let (news, heard) = watch::channel(0);
@@ -176,14 +190,15 @@ impl Proxy {
         Self { child, said, news: heard, front: unknown, admin: unknown, http }
     }
 
-    /// Waits until it serves.
+    /// Waits until it serves clients and operators.
     pub(crate) async fn begun(&mut self) {
-        let address = |line: String| {
-            let line: Value = serde_json::from_str(&line).expect("JSON lines");
-            line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
-        };
-        self.front = address(self.says("\"serving\"").await);
-        self.admin = address(self.says("operators are served").await);
+        self.serves().await;
+        self.admin = address_in(&self.says("operators are served").await);
+    }
+
+    /// Waits until it serves clients.
+    pub(crate) async fn serves(&mut self) {
+        self.front = address_in(&self.says("\"serving\"").await);
     }
 
     /// Waits for a line with this in it.
@@ -266,6 +281,12 @@ impl Proxy {
         self.call("/v1beta/models/m:generateContent", deadline, ASK).await.expect("an answer")
     }
 
+    /// What clients read at this path.
+    pub(crate) async fn read(&self, path: &str) -> Answer {
+        let request = Request::builder().uri(format!("http://{}{path}", self.front));
+        self.send(request.body(Full::default()).expect("a request")).await.expect("an answer")
+    }
+
     /// What operators see at this path.
     pub(crate) async fn look(&self, path: &str) -> Answer {
         let request = Request::builder()
@@ -302,6 +323,12 @@ impl Proxy {
         });
         answered.await.unwrap_or_else(|_| panic!("an accepted request does not end"))
     }
+}
+
+/// The address in a line of its log.
+fn address_in(line: &str) -> SocketAddr {
+    let line: Value = serde_json::from_str(line).expect("JSON lines");
+    line["fields"]["address"].as_str().expect("an address").parse().expect("an address")
 }
 
 impl Drop for Proxy {

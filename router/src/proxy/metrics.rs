@@ -169,9 +169,9 @@ impl Metrics {
     }
 
     /// Requests by model and outcome, in the order of [`Outcome`].
-    pub(super) fn requests(&self) -> Vec<(Arc<str>, [(&'static str, u64); OUTCOMES.len()])> {
+    pub(super) fn requests(&self) -> BTreeMap<Arc<str>, Vec<(&'static str, u64)>> {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        let named = |counts: &[u64; OUTCOMES.len()]| std::array::from_fn(|place| (OUTCOMES[place].1, counts[place]));
+        let named = |counts: &[u64; OUTCOMES.len()]| OUTCOMES.iter().map(|(_, name)| *name).zip(*counts).collect();
         outcomes.iter().map(|(model, counts)| (Arc::clone(model), named(counts))).collect()
     }
 
@@ -231,7 +231,7 @@ mod tests {
             false,
         );
         let requests = metrics.requests();
-        assert_eq!(requests[0].1[..2], [("answered", 1), ("deadline", 1)]);
+        assert_eq!(requests["m"][..2], [("answered", 1), ("deadline", 1)]);
         assert_eq!((metrics.spend_usd(), metrics.fallback_spend_usd()), (0.75, 0.5));
     }
 

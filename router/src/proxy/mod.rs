@@ -55,7 +55,7 @@ pub use keys::{Finding, KeyCheck, check_keys};
 pub use live::{Live, Rules, Token};
 pub use message::View;
 pub use reload::{LoadError, Source};
-pub use serve::{Options, ServeError, Serving};
+pub use serve::{Options, ServeError, Serving, Told};
 pub use site::{SiteError, live};
 pub use start::{Listeners, Proxy, Setup, StartError};
 pub use tls::TlsError;

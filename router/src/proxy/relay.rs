@@ -5,7 +5,8 @@
 //! the provider at once.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -17,6 +18,12 @@ use super::exchange::Presence;
 use super::translate::StreamReader;
 use crate::core::{Ending, Facts, Transport};
 use crate::wire::{ClientError, Failure};
+
+/// How long a connection gets to send the error event before it breaks off.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// How long after the total timeout a client that still reads gets to hear of it.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The body of a relayed stream.
 pub(super) struct Relay<R> {
@@ -36,7 +43,7 @@ enum State {
     Flowing,
     /// Everything has been handed over.
     Complete,
-    /// The error event has been handed over; give the connection one turn to send it.
+    /// The error event has been handed over; the connection gets a moment to send it.
     Breaking,
     Broken,
 }
@@ -50,7 +57,7 @@ impl<R> Relay<R> {
     /// Goes on where the attempt's first good event was seen.
     pub(super) fn new(streaming: Streaming, deadlines: Deadlines, report: Report<R>, presence: Presence<R>) -> Self {
         let heard = Instant::now();
-        presence.cut_off_at(deadlines.total);
+        presence.cut_off_at(deadlines.total + LAST_PATIENCE);
         let alarm = Box::pin(tokio::time::sleep_until((heard + deadlines.idle).min(deadlines.total)));
         let Streaming { body: upstream, reader } = streaming;
         Self { reader, upstream, state: State::Flowing, deadlines, heard, alarm, report, presence }
@@ -68,6 +75,7 @@ impl<R> Relay<R> {
             Ok(()) => State::Complete,
             Err((transport, facts)) => {
                 self.reader.fail(&error(transport, facts));
+                self.alarm.as_mut().reset(Instant::now() + LAST_WORDS);
                 State::Breaking
             }
         };
@@ -133,9 +141,8 @@ impl<R> Body for Relay<R> {
                 State::Flowing => {}
                 State::Complete => return Poll::Ready(None),
                 State::Breaking => {
+                    ready!(this.alarm.as_mut().poll(context));
                     this.state = State::Broken;
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
                 }
                 State::Broken => return Poll::Ready(Some(Err(BrokenOff))),
             }

@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::{TcpListener, TcpSocket};
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
@@ -180,25 +182,51 @@ impl Serving {
         }
     }
 
-    /// Serves until the process is told to end (SIGTERM or SIGINT); SIGHUP reads the configuration again.
-    ///
-    /// # Errors
-    /// Those of the operating system when it denies signals.
+    /// Serves until the process is told to end; a hang-up reads the configuration again.
     #[cfg(unix)]
-    pub async fn until_told(self) -> std::io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        let (mut end, mut interrupt, mut hang_up) =
-            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    pub async fn until_told(self, mut told: Told) {
         loop {
             tokio::select! {
-                _ = end.recv() => break,
-                _ = interrupt.recv() => break,
-                _ = hang_up.recv() => self.reload(),
+                () = Told::to_end(&mut told.end, &mut told.interrupt) => break,
+                _ = told.hang_up.recv() => self.reload(),
             }
         }
         self.stop().await;
-        Ok(())
+    }
+}
+
+/// What the process is told by signals. To be made before serving begins, so that none is missed.
+#[cfg(unix)]
+pub struct Told {
+    end: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+#[cfg(unix)]
+impl Told {
+    /// From now on SIGTERM, SIGINT and SIGHUP are heard here.
+    ///
+    /// # Errors
+    /// Those of the operating system when it denies signals.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            end: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Returns when the process is told to end.
+    pub async fn ended(&mut self) {
+        Self::to_end(&mut self.end, &mut self.interrupt).await;
+    }
+
+    async fn to_end(end: &mut Signal, interrupt: &mut Signal) {
+        tokio::select! {
+            _ = end.recv() => {}
+            _ = interrupt.recv() => {}
+        }
     }
 }
 

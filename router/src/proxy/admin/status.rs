@@ -357,7 +357,7 @@ fn model_statuses(look: &Look, clock: &Times, onsets: &Onsets, metrics: &Metrics
     let requests = metrics.requests();
     let status = |(model, state, served_by): (&Model, &str, Option<&str>)| {
         let tiers = || model.tiers.iter().filter_map(|tier| look.tiers.get(tier.index()));
-        let seen = requests.iter().find(|(name, _)| **name == *model.name);
+        let seen = requests.get(model.name.as_str());
         let wrong = troubles(look, clock, onsets).into_iter();
         let concerns = |scope: &Scope| tiers().any(|tier| look.concerns(*scope, tier));
         ModelStatus {
@@ -365,11 +365,7 @@ fn model_statuses(look: &Look, clock: &Times, onsets: &Onsets, metrics: &Metrics
             state: state.to_owned(),
             served_by: served_by.map(str::to_owned),
             wrong: wrong.filter(|(scope, _)| concerns(scope)).map(|(_, trouble)| trouble).collect(),
-            requests: seen
-                .into_iter()
-                .flat_map(|(_, counts)| counts)
-                .map(|(name, count)| ((*name).to_owned(), *count))
-                .collect(),
+            requests: seen.into_iter().flatten().map(|(name, count)| ((*name).to_owned(), *count)).collect(),
             left_today: tiers().map(|tier| tier.left_today).sum(),
             runs_out: tiers()
                 .map(|tier| look.runs_out(tier))
