@@ -246,7 +246,11 @@ impl Router {
     /// All tries are used up.
     fn fail<O: Observer>(&mut self, scene: &mut Scene<'_, O>, owner: Handle) {
         let Some(&request) = self.requests.get(owner) else { return };
-        let (causes, retry_after) = self.causes(scene.now, &request);
+        let (mut causes, retry_after) = self.causes(scene.now, &request);
+        // Whatever else may be in the way of the next one, where it was tried its tries are what ended.
+        for (_, tier) in causes.iter_mut().enumerate().filter(|(position, _)| request.tried >> position & 1 == 1) {
+            tier.cause = Cause::Attempts;
+        }
         self.close(owner, Verdict { causes, retry_after, ..Verdict::new(Outcome::Failed, 503) });
     }
 

@@ -303,6 +303,7 @@ fn retries_end_by_class_by_number_and_by_the_deadline() {
     let second = table.pass(secs(1)).the_dispatch();
     let verdict = table.break_off(&second, Transport::Reset).the_verdict();
     assert_eq!((verdict.outcome, verdict.status, verdict.attempts), (Outcome::Failed, 503, 2));
+    assert_eq!(verdict.causes[0].cause, Cause::Attempts);
 
     let mut dispatch = table.start();
     for _ in 0..3 {
