@@ -78,7 +78,8 @@ impl Zone {
 
     /// The first moment at or after `from` at which clocks of this zone show `time`, written as `22:20` or `22:20:50`.
     pub fn next(&self, from: WallTime, time: &str) -> Option<WallTime> {
-        let time: Time = time.trim().parse().ok()?;
+        // The parser takes a date before a time, and forgets it.
+        let time: Time = time.trim().parse().ok().filter(|_| !time.contains('-'))?;
         let today: Date = timestamp(from)?.to_zoned(self.0.clone()).date();
         [today, today.tomorrow().ok()?].into_iter().find_map(|date| {
             let moment = wall(date.to_datetime(time).to_zoned(self.0.clone()).ok()?.timestamp())?;

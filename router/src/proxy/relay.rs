@@ -143,6 +143,7 @@ impl<R> Body for Relay<R> {
                 State::Breaking => {
                     ready!(this.alarm.as_mut().poll(context));
                     this.state = State::Broken;
+                    continue;
                 }
                 State::Broken => return Poll::Ready(Some(Err(BrokenOff))),
             }
