@@ -111,6 +111,9 @@ impl Router {
                     left = left.or(Some((tier, why, Scales::NONE)));
                 }
                 Offer::Ready(pick, from) => {
+                    if self.is_plainly_worth(now, request, tier, position, from) {
+                        return self.start(now, request, (tier, position), pick, from, left);
+                    }
                     let scales = self.scales(now, request, tier, position, from);
                     match self.is_worth(now, request, tier, position, &scales) {
                         Ok(()) => return self.start(now, request, (tier, position), pick, from, left),
@@ -175,6 +178,23 @@ impl Router {
             Why::First
         };
         Decision::Start { tier, position, pick, why, left: left.map(|(tier, why, _)| (tier, why)) }
+    }
+
+    /// Whether an attempt on a model in health is worth making even if it fails as often as it possibly may: most are,
+    /// and need no closer look.
+    fn is_plainly_worth(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        tier: TierId,
+        position: usize,
+        from: Timestamp,
+    ) -> bool {
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let health = &self.nodes[node as usize].health;
+        let failure = health.failure_at_most(&self.plan.settings.knobs);
+        !health.is_degraded()
+            && self.scales_at(now, request, tier, position, from, failure).worth(&self.plan.settings.knobs)
     }
 
     /// Whether an attempt on `tier` is worth making now, or what speaks for leaving it to a later tier.
@@ -271,10 +291,24 @@ impl Router {
     }
 
     fn scales(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize, from: Timestamp) -> Scales {
+        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let failure = self.nodes[node as usize].health.failure(now, &self.plan.settings.knobs);
+        self.scales_at(now, request, tier, position, from, failure)
+    }
+
+    /// The scales for a probability of failure.
+    fn scales_at(
+        &mut self,
+        now: Timestamp,
+        request: &Request,
+        tier: TierId,
+        position: usize,
+        from: Timestamp,
+        failure: f64,
+    ) -> Scales {
         let starved = self.is_starved(now, tier);
         let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
         let health = &self.nodes[node as usize].health;
-        let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
         let delay = from.since(now) + health.failure_delay().mul_f64(failure);
         let next = request.model.and_then(|model| self.plan.models[model.index()].get(position + 1).copied());

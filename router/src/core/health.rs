@@ -68,6 +68,13 @@ impl Health {
         (failures + prior * HEALTHY_FAILURE) / (failures + accepted + prior)
     }
 
+    /// No less than [`Health::failure`], and quicker: without time's pull towards the prior.
+    pub(super) fn failure_at_most(&self, knobs: &Knobs) -> f64 {
+        let prior = knobs.health_prior_weight;
+        let undecayed = (self.failures + prior * HEALTHY_FAILURE) / (self.failures + self.accepted + prior);
+        undecayed.max(HEALTHY_FAILURE)
+    }
+
     /// Probability of failure in health, learnt slowly outside degraded mode.
     pub(super) fn failure_in_health(&self) -> f64 {
         self.calm.failures / self.calm.calls

@@ -82,15 +82,15 @@ impl Latency {
         for (sum, weight) in censored.iter_mut().zip(&self.censored) {
             *sum = u64::from(*weight);
         }
+        let mut at_risk = u64::from(self.total);
         for age in running {
             censored[bucket(age)] += u64::from(UNIT);
+            at_risk += u64::from(UNIT);
         }
-        let mut at_risk: u64 =
-            self.ended.iter().map(|weight| u64::from(*weight)).sum::<u64>() + censored.iter().sum::<u64>();
         let mut survives = 1.0;
         for ((chance, ended), censored) in self.chance.iter_mut().zip(&self.ended).zip(censored) {
             let ended = u64::from(*ended);
-            if at_risk > 0 {
+            if ended > 0 {
                 survives *= 1.0 - ended as f64 / at_risk as f64;
             }
             at_risk -= ended + censored;

@@ -288,6 +288,9 @@ impl Quota {
 
 /// A limit less its margin, rounded down to whole units withheld.
 fn usable(limit: Option<u32>, margin: f64) -> Option<u32> {
+    if margin == 0.0 {
+        return limit;
+    }
     limit.map(|limit| limit - ((f64::from(limit) * margin) as u32).min(limit))
 }
 

@@ -684,15 +684,19 @@ impl Router {
     /// Tells the driver when to wake us, unless it will do so early enough anyway. An alarm that turns out needless is
     /// cheaper than moving it with every request that ends before its deadline.
     fn set_alarm(&mut self) {
-        let requests = &self.requests;
+        let (requests, opens) = (&self.requests, self.waiting.opens());
+        if self.armed > self.now
+            && self.armed <= opens.min(self.deadlines.quiet_until()).min(self.reviews.quiet_until())
+        {
+            return;
+        }
         let deadline = self
             .deadlines
             .next(|handle| requests.get(handle).is_some_and(|request| !matches!(request.stage, Stage::Relayed(_))));
         let review = self.reviews.next(|(handle, ticket)| {
             requests.get(handle).is_some_and(|request| request.ticket == ticket && request.waits())
         });
-        let next = self.waiting.opens();
-        let next = next.min(deadline.unwrap_or(Timestamp::MAX)).min(review.unwrap_or(Timestamp::MAX));
+        let next = opens.min(deadline.unwrap_or(Timestamp::MAX)).min(review.unwrap_or(Timestamp::MAX));
         if next == Timestamp::MAX || (self.armed > self.now && self.armed <= next) {
             return;
         }

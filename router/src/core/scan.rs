@@ -14,7 +14,7 @@ use super::output::Cause;
 use super::plan::{ENDPOINTS, Plan, endpoint_offset};
 use super::quota::{Quota, Room, Rules};
 use super::router::{Router, STREAM_TIES};
-use super::select::{Ballot, Candidate};
+use super::select::{Ballot, Candidate, is_by_headroom};
 use super::state::{KeyState, Probes, Request, Site};
 use super::time::Timestamp;
 
@@ -33,12 +33,19 @@ struct Sheet {
     /// What was seen of each, and how long that stands.
     looks: Vec<Look>,
     rows: Vec<Row>,
-    /// Headroom times weight of those that may be used without a probe, [`CLOSED`] for the others: what most decisions
-    /// are made from.
+    /// All rows stand until then, but for those that are marked, and for calls as long as this.
+    stands: Row,
+    /// Rows that were spoken against since the last look.
+    marked: Vec<u32>,
+    /// Headroom times weight of those that may be used without a probe, [`CLOSED`] for the others and to fill up the
+    /// last [`LANES`]: what most decisions are made from.
     headroom: Vec<f64>,
     /// Whether all members have one order.
     one_order: bool,
 }
+
+/// How many are compared at once.
+const LANES: usize = 4;
 
 /// Less than any headroom.
 const CLOSED: f64 = -1.0;
@@ -63,7 +70,7 @@ struct Member {
 }
 
 /// How long a look stands.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Row {
     /// [`Timestamp::ZERO`] when the deployment must be looked at each time.
     stale_at: Timestamp,
@@ -147,6 +154,9 @@ impl Sheets {
         for tier in &plan.tiers {
             for offset in 0..ENDPOINTS {
                 let mut sheet = Sheet::default();
+                let members = tier.deployments.len();
+                sheet.marked.reserve_exact(members);
+                sheet.headroom.resize(members.next_multiple_of(LANES), CLOSED);
                 for &deployment in &tier.deployments {
                     let place = plan.places[deployment.index()];
                     let spec = plan.settings.deployments[deployment.index()];
@@ -177,7 +187,7 @@ impl Sheets {
     /// A quota has changed otherwise than by time alone.
     pub(super) fn touch(&mut self, quota: u32) {
         for &(sheet, row) in self.readers.get(quota as usize).map_or(&[][..], Vec::as_slice) {
-            self.sheets[sheet as usize].rows[row as usize].stale_at = Timestamp::ZERO;
+            self.sheets[sheet as usize].mark(row);
         }
     }
 
@@ -194,8 +204,17 @@ impl Sheet {
         self.one_order = self.members.iter().all(|other| other.order == member.order);
         self.members.push(member);
         self.looks.push(Look::Shut(Timestamp::MAX, Cause::None));
-        self.rows.push(Row { stale_at: Timestamp::ZERO, tokens_left: 0 });
-        self.headroom.push(CLOSED);
+        self.rows.push(Row::STALE);
+    }
+
+    /// Something was said against what a row says.
+    fn mark(&mut self, row: u32) {
+        self.rows[row as usize] = Row::STALE;
+        if self.marked.len() < self.members.len() {
+            self.marked.push(row);
+        } else {
+            self.stands = Row::STALE;
+        }
     }
 
     /// Looks wherever the last look does not stand any more for a call of so many tokens, and says whether all stand
@@ -203,46 +222,90 @@ impl Sheet {
     fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> bool {
         if self.reading != Some(view.reading) {
             self.reading = Some(view.reading);
-            self.rows.iter_mut().for_each(|row| row.stale_at = Timestamp::ZERO);
+            self.rows.fill(Row::STALE);
+            self.stands = Row::STALE;
         }
-        let mut all_stand = true;
-        for (index, row) in self.rows.iter_mut().enumerate() {
-            if view.now < row.stale_at && u64::from(view.tokens) <= row.tokens_left {
-                continue;
+        if self.stands.stands(view) {
+            while let Some(row) = self.marked.pop() {
+                self.look(row as usize, view, quotas, keys);
             }
-            let Member { key, quota, weight, .. } = self.members[index];
-            let (quota, key) = (&mut quotas[quota as usize], &keys[key as usize]);
-            let look = view.look(quota, key);
-            *row = view.keep(&look, quota, key);
-            (self.looks[index], self.headroom[index]) = (look, CLOSED);
-            if row.stale_at > view.now {
-                self.headroom[index] = look.headroom().map_or(CLOSED, |headroom| headroom * weight);
-            } else {
-                all_stand = false;
+        } else {
+            self.marked.clear();
+            self.stands = Row::FOREVER;
+            for index in 0..self.rows.len() {
+                if self.rows[index].stands(view) {
+                    self.stands = self.stands.and(self.rows[index]);
+                } else {
+                    self.look(index, view, quotas, keys);
+                }
             }
         }
-        all_stand
+        self.stands.stale_at > view.now
     }
 
-    /// Of deployments that all stand and are used by headroom alone, the one that has most of it.
-    fn roomiest(&self, ballot: &Ballot, failed_key: Option<u32>) -> Option<DeploymentId> {
-        let bits = |index: usize| ballot.bits(self.members[index].deployment);
-        let (mut most, mut found) = (0.0, None::<(usize, Option<u64>)>);
-        for (index, &headroom) in self.headroom.iter().enumerate() {
-            if headroom < most || (failed_key.is_some() && failed_key == Some(self.members[index].key)) {
-                continue;
+    /// Looks at one deployment.
+    fn look(&mut self, index: usize, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
+        let Member { key, quota, weight, .. } = self.members[index];
+        let (quota, key) = (&mut quotas[quota as usize], &keys[key as usize]);
+        let look = view.look(quota, key);
+        let row = view.keep(&look, quota, key);
+        let free = if row.stale_at > view.now { look.headroom() } else { None };
+        self.headroom[index] = free.map_or(CLOSED, |headroom| headroom * weight);
+        (self.looks[index], self.rows[index]) = (look, row);
+        self.stands = self.stands.and(row);
+    }
+
+    /// Of deployments that all stand and are used by headroom alone, the one that has most of it. `ballot` is asked for
+    /// where several have.
+    fn roomiest(&self, failed_key: Option<u32>, ballot: impl FnOnce() -> Ballot) -> Option<DeploymentId> {
+        let is_usable = |member: &Member| failed_key.is_none_or(|failed| failed != member.key);
+        let rows = || self.headroom.iter().zip(&self.members);
+        let mut most = highest(&self.headroom);
+        let fits = |most: f64| rows().filter(move |(own, member)| **own == most && is_usable(member));
+        let mut tied = fits(most);
+        let first = match tied.next() {
+            Some((_, first)) => first.deployment,
+            // It is the failed key that has most.
+            None => {
+                let others = rows().filter(|(_, member)| is_usable(member));
+                most = others.fold(CLOSED, |most, (own, _)| if *own > most { *own } else { most });
+                tied = fits(most);
+                tied.next()?.1.deployment
             }
-            match &mut found {
-                Some((best, best_bits)) if headroom == most => {
-                    let own = bits(index);
-                    if own > *best_bits.get_or_insert_with(|| bits(*best)) {
-                        found = Some((index, Some(own)));
-                    }
-                }
-                Some(_) | None => (most, found) = (headroom, Some((index, None))),
-            }
+        };
+        if most == CLOSED {
+            return None;
         }
-        found.map(|(index, _)| self.members[index].deployment)
+        let Some((_, second)) = tied.next() else { return Some(first) };
+        let ballot = ballot();
+        let others = tied.map(|(_, member)| member.deployment);
+        [first, second.deployment].into_iter().chain(others).max_by_key(|deployment| ballot.bits(*deployment))
+    }
+}
+
+/// The highest of all, whose number is a multiple of [`LANES`].
+fn highest(values: &[f64]) -> f64 {
+    let mut most = [CLOSED; LANES];
+    for values in values.as_chunks::<LANES>().0 {
+        for (most, value) in most.iter_mut().zip(values) {
+            *most = if *value > *most { *value } else { *most };
+        }
+    }
+    most.into_iter().fold(CLOSED, f64::max)
+}
+
+impl Row {
+    /// One that says nothing.
+    const STALE: Self = Self { stale_at: Timestamp::ZERO, tokens_left: 0 };
+    const FOREVER: Self = Self { stale_at: Timestamp::MAX, tokens_left: u64::MAX };
+
+    fn stands(&self, view: &View<'_>) -> bool {
+        view.now < self.stale_at && u64::from(view.tokens) <= self.tokens_left
+    }
+
+    /// As long as both stand.
+    fn and(self, other: Self) -> Self {
+        Self { stale_at: self.stale_at.min(other.stale_at), tokens_left: self.tokens_left.min(other.tokens_left) }
     }
 }
 
@@ -256,11 +319,12 @@ impl Router {
         let settings = &*self.plan.settings;
         let knobs = &settings.knobs;
         let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
-        let ballot = Ballot {
+        let (cursor, members) = (self.tiers[plan.owner as usize].cursor, plan.deployments.len() as u32);
+        let ballot = || Ballot {
             strategy: knobs.select_strategy,
             decision: draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts)),
-            cursor: self.tiers[plan.owner as usize].cursor,
-            members: plan.deployments.len() as u32,
+            cursor,
+            members,
             count_errors,
         };
         let reading = Reading { day: rules.day, day_ends: rules.day_ends, count_errors };
@@ -270,8 +334,8 @@ impl Router {
         debug_assert!(view.agrees(sheet, &mut self.quotas, &self.keys), "a look was kept too long");
 
         let failed_key = request.failures.key;
-        let quick = (all_stand && sheet.one_order && ballot.by_headroom())
-            .then(|| sheet.roomiest(&ballot, failed_key))
+        let quick = (all_stand && sheet.one_order && is_by_headroom(knobs.select_strategy))
+            .then(|| sheet.roomiest(failed_key, ballot))
             .flatten()
             .map(|deployment| Pick { deployment, probes, panic: None, contested: false });
         let back_until =
@@ -284,7 +348,7 @@ impl Router {
 
         let (quotas, sites) = (&self.quotas[..], &self.sites[..]);
         let mut search = Search {
-            ballot,
+            ballot: ballot(),
             probes,
             failed_key,
             quotas,

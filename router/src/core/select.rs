@@ -63,16 +63,16 @@ impl Ballot {
         }
     }
 
-    /// Whether headroom alone is the score.
-    pub(super) fn by_headroom(&self) -> bool {
-        matches!(self.strategy, Strategy::Headroom | Strategy::LowestCost)
-    }
-
     /// A deployment's own bits for this decision.
     #[inline]
     pub(super) fn bits(&self, deployment: DeploymentId) -> u64 {
         mix(self.decision ^ u64::from(deployment.get()))
     }
+}
+
+/// Whether headroom alone is the score.
+pub(super) fn is_by_headroom(strategy: Strategy) -> bool {
+    matches!(strategy, Strategy::Headroom | Strategy::LowestCost)
 }
 
 #[cfg(test)]

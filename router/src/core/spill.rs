@@ -66,6 +66,9 @@ impl Trailing {
 
     fn advance(&mut self, now: Timestamp) {
         let slot = now.as_nanos() / SLOT.as_nanos();
+        if slot == self.newest {
+            return;
+        }
         let steps = slot.saturating_sub(self.newest).min(SLOTS as u64);
         for step in 0..steps {
             let index = ((slot - step) % SLOTS as u64) as usize;

@@ -14,6 +14,9 @@ use super::time::Timestamp;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(serialize = "T: Serialize + Ord", deserialize = "T: Deserialize<'de> + Ord"))]
 pub(super) struct Timers<T> {
+    /// None fires before.
+    #[serde(skip)]
+    quiet_until: Timestamp,
     in_order: VecDeque<(Timestamp, T)>,
     others: BinaryHeap<Reverse<(Timestamp, T)>>,
 }
@@ -21,6 +24,7 @@ pub(super) struct Timers<T> {
 impl<T: Copy + Ord> Timers<T> {
     /// Arms one.
     pub(super) fn arm(&mut self, at: Timestamp, whose: T) {
+        self.quiet_until = self.quiet_until.min(at);
         match self.in_order.back() {
             Some(last) if (at, whose) < *last => self.others.push(Reverse((at, whose))),
             Some(_) | None => self.in_order.push_back((at, whose)),
@@ -37,21 +41,35 @@ impl<T: Copy + Ord> Timers<T> {
         }
     }
 
+    /// None fires before, whether anybody still cares or not.
+    pub(super) fn quiet_until(&self) -> Timestamp {
+        self.quiet_until
+    }
+
     /// Takes out the next one, if it fires at or before `now`.
+    #[inline]
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
-        let next = self.peek().filter(|(at, _)| *at <= now)?;
-        self.pop(next);
-        Some(next)
+        if now < self.quiet_until { None } else { self.pop_next(now) }
+    }
+
+    fn pop_next(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
+        let next = self.peek();
+        self.quiet_until = next.map_or(Timestamp::MAX, |(at, _)| at);
+        let due = next.filter(|(at, _)| *at <= now)?;
+        self.pop(due);
+        Some(due)
     }
 
     /// When the next one fires that somebody still cares about; drops those before it that nobody does.
     pub(super) fn next(&mut self, mut cares: impl FnMut(T) -> bool) -> Option<Timestamp> {
         while let Some(next) = self.peek() {
             if cares(next.1) {
+                self.quiet_until = next.0;
                 return Some(next.0);
             }
             self.pop(next);
         }
+        self.quiet_until = Timestamp::MAX;
         None
     }
 
@@ -66,7 +84,7 @@ impl<T: Copy + Ord> Timers<T> {
 
 impl<T: Ord> Default for Timers<T> {
     fn default() -> Self {
-        Self { in_order: VecDeque::new(), others: BinaryHeap::new() }
+        Self { quiet_until: Timestamp::ZERO, in_order: VecDeque::new(), others: BinaryHeap::new() }
     }
 }
 

@@ -47,7 +47,8 @@ impl Flight {
             self.slots.push((0, None));
             (self.slots.len() - 1) as u32
         });
-        self.names.insert(attempt.id, slot);
+        let slots = &self.slots;
+        self.names.insert(attempt.id, slot, |name, slot| holds(&slots[slot as usize], name));
         let place = &mut self.slots[slot as usize];
         place.1 = Some(attempt);
         Handle { slot, generation: place.0 }
@@ -66,7 +67,6 @@ impl Flight {
         let attempt = place.1.take()?;
         place.0 = place.0.wrapping_add(1);
         self.free.push(handle.slot);
-        self.names.remove(attempt.id);
         Some(attempt)
     }
 
@@ -74,7 +74,7 @@ impl Flight {
     pub(super) fn rewrite(&mut self, id: AttemptId, change: impl FnOnce(&mut Attempt)) -> Option<Handle> {
         let slot = self.names.find(id)?;
         let (generation, attempt) = &mut self.slots[slot as usize];
-        change(attempt.as_mut()?);
+        change(attempt.as_mut().filter(|attempt| attempt.id == id)?);
         *generation = generation.wrapping_add(1);
         Some(Handle { slot, generation: *generation })
     }
@@ -84,8 +84,13 @@ impl Flight {
     }
 }
 
+fn holds(place: &(u32, Option<Attempt>), name: u64) -> bool {
+    place.1.as_ref().is_some_and(|attempt| attempt.id.get() == name)
+}
+
 /// From the router's names to slots: open addressing. Names mostly count up, and multiplying by the golden ratio spreads
-/// such names evenly; their low bits alone would fill one long stretch, which every removal would have to walk.
+/// such names evenly. The name of a call that has ended stays until the table is half full and swept: ends are many, and
+/// few calls are ever asked for by name.
 #[derive(Debug)]
 struct Names {
     /// `(name, slot)`; [`EMPTY`] slots are free.
@@ -97,47 +102,29 @@ const EMPTY: u32 = u32::MAX;
 
 impl Default for Names {
     fn default() -> Self {
-        Self { places: vec![(0, EMPTY); 64], used: 0 }
+        Self { places: vec![(0, EMPTY); 256], used: 0 }
     }
 }
 
 impl Names {
-    fn insert(&mut self, id: AttemptId, slot: u32) {
+    /// Adds a name that is not in use; `is_live` says which of the others still are.
+    fn insert(&mut self, id: AttemptId, slot: u32, is_live: impl Fn(u64, u32) -> bool) {
         if self.used * 2 >= self.places.len() {
-            let doubled = vec![(0, EMPTY); self.places.len() * 2];
-            let before = std::mem::replace(&mut self.places, doubled);
-            for (name, slot) in before.into_iter().filter(|(_, slot)| *slot != EMPTY) {
-                self.place(name, slot);
-            }
+            self.sweep(is_live);
         }
         self.place(id.get(), slot);
-        self.used += 1;
     }
 
-    fn find(&self, id: AttemptId) -> Option<u32> {
-        self.position(id).map(|position| self.places[position].1)
-    }
-
-    fn remove(&mut self, id: AttemptId) {
-        let Some(mut hole) = self.position(id) else { return };
-        self.used -= 1;
-        // Move back whatever had to step over the hole.
-        let mask = self.places.len() - 1;
-        let mut next = (hole + 1) & mask;
-        while self.places[next].1 != EMPTY {
-            let home = self.home(self.places[next].0);
-            if (next.wrapping_sub(home) & mask) >= (next.wrapping_sub(hole) & mask) {
-                self.places[hole] = self.places[next];
-                hole = next;
-            }
-            next = (next + 1) & mask;
+    fn sweep(&mut self, is_live: impl Fn(u64, u32) -> bool) {
+        let mut live = std::mem::take(&mut self.places);
+        let size = live.len();
+        live.retain(|(name, slot)| *slot != EMPTY && is_live(*name, *slot));
+        // Room for as many again and more before the next sweep.
+        let size = if live.len() * 8 > size { size * 2 } else { size };
+        *self = Self { places: vec![(0, EMPTY); size], used: 0 };
+        for (name, slot) in live {
+            self.place(name, slot);
         }
-        self.places[hole].1 = EMPTY;
-    }
-
-    /// Where a name belongs.
-    fn home(&self, name: u64) -> usize {
-        (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.places.len().trailing_zeros())) as usize
     }
 
     fn place(&mut self, name: u64, slot: u32) {
@@ -147,18 +134,25 @@ impl Names {
             position = (position + 1) & mask;
         }
         self.places[position] = (name, slot);
+        self.used += 1;
     }
 
-    fn position(&self, id: AttemptId) -> Option<usize> {
+    /// The slot that a name was last given, whether or not it still holds it.
+    fn find(&self, id: AttemptId) -> Option<u32> {
         let mask = self.places.len() - 1;
         let mut position = self.home(id.get());
         while self.places[position].1 != EMPTY {
             if self.places[position].0 == id.get() {
-                return Some(position);
+                return Some(self.places[position].1);
             }
             position = (position + 1) & mask;
         }
         None
+    }
+
+    /// Where a name belongs.
+    fn home(&self, name: u64) -> usize {
+        (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.places.len().trailing_zeros())) as usize
     }
 }
 
@@ -172,20 +166,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_are_a_map(steps in prop::collection::vec((any::<bool>(), 0u64..200, 0u32..1000), 0..500)) {
-            let (mut names, mut model) = (Names::default(), BTreeMap::new());
-            for (insert, name, slot) in steps {
-                let id = AttemptId::new(name);
-                if insert && !model.contains_key(&name) {
-                    names.insert(id, slot);
-                    model.insert(name, slot);
-                } else if !insert {
-                    names.remove(id);
-                    model.remove(&name);
+        fn names_of_calls_in_flight_are_found(steps in prop::collection::vec((any::<bool>(), 0u32..1000), 0..2000)) {
+            let (mut names, mut live) = (Names::default(), BTreeMap::new());
+            for (name, (begins, slot)) in steps.into_iter().enumerate() {
+                if begins {
+                    names.insert(AttemptId::new(name as u64), slot, |name, _| live.contains_key(&name));
+                    live.insert(name as u64, slot);
+                } else {
+                    live.pop_first();
                 }
-                prop_assert_eq!(names.used, model.len());
-                for probe in 0..200 {
-                    prop_assert_eq!(names.find(AttemptId::new(probe)), model.get(&probe).copied());
+                prop_assert!(names.used * 2 <= names.places.len());
+                for (name, slot) in &live {
+                    prop_assert_eq!(names.find(AttemptId::new(*name)), Some(*slot));
                 }
             }
         }
