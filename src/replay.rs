@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
-use stormproof_router::log::{Calendar, Difference, Header, Place, Reader, Report, VerifyError, When};
+use stormproof_router::log::{Calendar, Difference, Exported, Header, Place, Reader, Report, VerifyError, When};
 use stormproof_simulator::study::recorded::Verification;
 
 use crate::failure::Failure;
@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             if args.format == Format::Json {
                 print(&document(args, &first, Err(&difference)))?;
             }
-            Err(Failure::Running(anyhow::anyhow!("{}: {difference}", args.log.display())))
+            Err(Failure::Running(anyhow::anyhow!("{}: {}", args.log.display(), difference.text(&args.clock.zone))))
         }
         Err(VerifyError::Read(error)) => Err(error.into()),
         Err(error @ (VerifyError::OtherPolicy { .. } | VerifyError::Restore { .. })) => {
@@ -120,11 +120,17 @@ fn document(args: &Args, first: &Header, result: Result<&Report, &Difference>) -
             "unverified": report.unverified,
             "other_policies": report.others,
         }),
-        Err(difference) => json!({
-            "sequence": difference.sequence,
-            "at_s": difference.at.as_secs_f64(),
-            "difference": difference.to_string(),
-        }),
+        Err(difference) => {
+            let Exported { recorded, replayed, around } = difference.exported();
+            json!({
+                "sequence": difference.sequence,
+                "at_s": difference.at.as_secs_f64(),
+                "difference": difference.to_string(),
+                "recorded": recorded,
+                "replayed": replayed,
+                "around": around,
+            })
+        }
     };
     if let (Some(document), Some(details)) = (document.as_object_mut(), details.as_object()) {
         document.extend(details.clone());

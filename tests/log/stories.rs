@@ -23,7 +23,8 @@ fn the_logged_outage_is_told() {
     }
 }
 
-fn compare(name: &str, told: &str) {
+/// Compares with a golden file, or writes it.
+pub(crate) fn compare(name: &str, told: &str) {
     let path = golden(name);
     if std::env::var_os("BLESS").is_some() {
         fs::create_dir_all(path.parent().expect("a folder")).expect("made");

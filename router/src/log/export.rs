@@ -21,13 +21,23 @@ pub struct Export {
 }
 
 impl Export {
-    /// For a log with this epoch.
+    /// For a log with this epoch, with moments in UTC.
     pub fn new(epoch: WallTime) -> Self {
-        Self { calendar: Calendar::new(epoch, TimeZone::UTC) }
+        Self::in_zone(epoch, TimeZone::UTC)
+    }
+
+    /// For a log with this epoch, with moments in this zone.
+    pub(super) fn in_zone(epoch: WallTime, zone: TimeZone) -> Self {
+        Self { calendar: Calendar::new(epoch, zone) }
     }
 
     /// One line, without its end.
     pub fn line(&self, event: &Event, subject: Subject, settings: &Settings) -> String {
+        Value::Object(self.document(event, subject, settings)).to_string()
+    }
+
+    /// The same as a document.
+    pub fn document(&self, event: &Event, subject: Subject, settings: &Settings) -> Map<String, Value> {
         let names = Names(settings);
         let mut line = Line(Map::new());
         line.put("sequence", event.sequence);
@@ -68,7 +78,7 @@ impl Export {
                 self.moment(&mut line, "since", *since);
             }
         }
-        Value::Object(line.0).to_string()
+        line.0
     }
 
     fn input(&self, line: &mut Line, now: Timestamp, input: &Input, names: Names<'_>) {

@@ -13,6 +13,7 @@
 //! Time is an argument here too; only background threads wait for the disk.
 
 mod codec;
+mod difference;
 mod event;
 mod explain;
 mod export;
@@ -42,6 +43,7 @@ mod worker;
 mod worst;
 mod writer;
 
+pub use difference::{Difference, Exported, Sides};
 pub use event::{Beginning, Checkpoint, Event, Gap, InFlight, Opened, What};
 pub use explain::{Account, ExplainError, Since, Step, Telling, Told, explain};
 pub use export::Export;
@@ -59,7 +61,7 @@ pub use stats::Stats;
 pub use storage::{Disk, Storage, StorageFile};
 pub use subject::{Subject, Subjects};
 pub use upkeep::Keep;
-pub use verify::{Difference, Report, Sides, Verifier, VerifyError, verify};
+pub use verify::{Report, Verifier, VerifyError, verify};
 pub use when::{When, WhenError};
 pub use worst::{Worst, worst};
 pub use writer::{Committed, Condition, Opening, WriteError, Writer};

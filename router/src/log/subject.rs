@@ -31,6 +31,8 @@ pub struct Subjects {
     settings: Arc<Settings>,
     requests: BTreeMap<RequestId, Subject>,
     attempts: BTreeMap<AttemptId, Subject>,
+    /// The attempt that ended last: a complete answer is relayed after its end.
+    ended: Subject,
 }
 
 impl Subjects {
@@ -64,6 +66,7 @@ impl Subjects {
             What::Input(Input::Finished(Finished { attempt, .. })) => {
                 let subject = self.attempt(*attempt);
                 self.attempts.remove(attempt);
+                self.ended = subject;
                 subject
             }
             What::Input(Input::Cancelled { request }) => self.request(*request),
@@ -75,7 +78,14 @@ impl Subjects {
                 subject
             }
             What::Output(Output::Relay { request, attempt }) => {
-                Subject { request: Some(*request), ..self.attempt(*attempt) }
+                let known = [self.attempt(*attempt), self.ended]
+                    .into_iter()
+                    .find(|known| known.attempt == Some(*attempt) && known.deployment.is_some());
+                Subject {
+                    attempt: Some(*attempt),
+                    deployment: known.and_then(|known| known.deployment),
+                    ..self.request(*request)
+                }
             }
             What::Output(Output::Close { request, .. }) => {
                 let subject = self.request(*request);

@@ -4,17 +4,14 @@
 //! What another policy version decided is read all the same, and reported as not verified.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use super::difference::{Difference, Sides};
 use super::event::{Beginning, Checkpoint, Event, Gap, Opened, What};
 use super::reader::{Place, ReadError, Reader};
 use crate::core::{Output, RestoreError, Route, Timestamp};
-
-/// Events shown on each side of a difference.
-const AROUND: u64 = 10;
 
 /// What was verified.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,38 +62,6 @@ pub enum VerifyError {
     /// The log says one thing and the router another.
     #[error("{0}")]
     Different(Box<Difference>),
-}
-
-/// The first place at which log and router differ.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Difference {
-    /// The event there.
-    pub sequence: u64,
-    /// Its time.
-    pub at: Timestamp,
-    /// What differs.
-    pub sides: Sides,
-    /// The recorded events around it.
-    pub around: Vec<Event>,
-}
-
-/// Two sides of a difference.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Sides {
-    /// Decisions; `None` is none at this place.
-    Decision {
-        /// On record.
-        recorded: Option<Output>,
-        /// The router's now.
-        replayed: Option<Output>,
-    },
-    /// State hashes.
-    State {
-        /// On record.
-        recorded: u64,
-        /// The router's now.
-        replayed: u64,
-    },
 }
 
 /// Feeds a log to a router of type `R`, event by event.
@@ -248,9 +213,7 @@ impl<R: Route> Verifier<R> {
     }
 
     fn difference(&self, sequence: u64, at: Timestamp, sides: Sides) -> VerifyError {
-        // What cannot be read around it is not shown; the difference itself is what matters.
-        let around = around(&self.log, sequence).unwrap_or_default();
-        VerifyError::Different(Box::new(Difference { sequence, at, sides, around }))
+        VerifyError::Different(Box::new(Difference::new(&self.log, sequence, at, sides)))
     }
 }
 
@@ -272,53 +235,4 @@ pub(super) fn restore<R: Route>(reader: &Reader, sequence: u64, snapshot: &[u8])
         Err(source) if source.policy == recorded => Err(VerifyError::Restore { sequence, source }),
         Err(source) => Err(other(source.policy)),
     }
-}
-
-/// The events around one, in order.
-fn around(log: &Path, sequence: u64) -> Result<Vec<Event>, ReadError> {
-    let first = sequence.saturating_sub(AROUND);
-    let mut reader = Reader::at_checkpoint(log, Place::Sequence(first))?;
-    let mut events = Vec::new();
-    while let Some(event) = reader.read()? {
-        if event.sequence > sequence + AROUND {
-            break;
-        }
-        if event.sequence >= first {
-            events.push(event);
-        }
-    }
-    Ok(events)
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "event {} at {:.9} s is not what the router decides now", self.sequence, self.at.as_secs_f64())?;
-        match &self.sides {
-            Sides::Decision { recorded, replayed } => {
-                writeln!(f, "  recorded: {}", decision(recorded.as_ref()))?;
-                writeln!(f, "  replayed: {}", decision(replayed.as_ref()))?;
-            }
-            Sides::State { recorded, replayed } => {
-                writeln!(f, "  recorded state: {recorded:016x}")?;
-                writeln!(f, "  replayed state: {replayed:016x}")?;
-            }
-        }
-        for event in &self.around {
-            let arrow = if event.sequence == self.sequence { '>' } else { ' ' };
-            let what = match &event.what {
-                What::Input(input) => format!("{input:?}"),
-                What::Output(output) => format!("    {output:?}"),
-                What::Checkpoint(checkpoint) => format!("Checkpoint of state {:016x}", checkpoint.state_hash),
-                What::Opened(opened) => format!("Opened at {:?}", opened.wall),
-                What::Gap(gap) => format!("{gap:?}"),
-                What::Closed => "Closed".to_owned(),
-            };
-            writeln!(f, "{arrow} {:>9} {:>18.9} {what}", event.sequence, event.at.as_secs_f64())?;
-        }
-        Ok(())
-    }
-}
-
-fn decision(output: Option<&Output>) -> String {
-    output.map_or_else(|| "nothing more for this input".to_owned(), |output| format!("{output:?}"))
 }

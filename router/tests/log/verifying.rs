@@ -1,5 +1,6 @@
 //! Verification finds the first difference and shows both sides.
 
+use stormproof_router::config::Zone;
 use stormproof_router::core::{AttemptId, Output};
 use stormproof_router::log::{Options, Place, Recording, Sides, Verifier, VerifyError, What, verify};
 
@@ -35,11 +36,16 @@ fn another_decision_is_shown_with_both_sides_and_its_neighbourhood() {
     assert_eq!((recorded.attempt, replayed.attempt), (AttemptId::new(1), AttemptId::new(2)));
     let (events, _) = read(folder.path()).unwrap();
     let place = difference.sequence as usize;
-    assert_eq!(difference.around, events[..=place + 10]);
+    assert!(difference.around == events[..=place + 10], "{difference:?}");
     assert!(place < 10, "the beginning of the log is nearer than ten events");
-    let text = difference.to_string();
-    assert!(text.starts_with(&format!("event {place} at")), "{text}");
-    assert!(text.contains(&format!("\n> {place:>9} ")), "{text}");
+    let text = difference.text(&Zone::utc());
+    assert!(text.starts_with(&format!("event {place} at 2025-04-18 18:")), "{text}");
+    assert!(text.contains(&format!("\n> {place:>8}  18:")), "{text}");
+    assert!(text.contains("\n  they differ in: attempt\n"), "{text}");
+    for side in ["recorded", "replayed"] {
+        assert!(text.contains(&format!("\n  {side}: dispatch    request=")), "{text}");
+    }
+    assert!(text.contains(" key=free-") && !text.contains("Dispatch {"), "{text}");
 }
 
 #[test]
