@@ -40,12 +40,19 @@ pub fn table(findings: &Findings, terminal: Terminal) -> String {
     );
     paragraph(&mut text, &intervals, "", columns);
     for answer in &findings.answers {
-        let reuse = format!(
-            "{}: {} of the providers' answers are as recorded, {} modelled.",
+        let mut reuse = format!(
+            "{}: {} of the providers' answers are as recorded, {} modelled; {} of the calls go where the log saw nothing.",
             answer.policy,
             percent(answer.reused_share),
-            percent(1.0 - answer.reused_share)
+            percent(1.0 - answer.reused_share),
+            percent(answer.dark_share),
         );
+        if !answer.is_told {
+            reuse.push_str(
+                " The log does not tell how this day would have gone: the guesses disagree, and only what is in brackets \
+                 counts.",
+            );
+        }
         paragraph(&mut text, &reuse, "", columns);
     }
     for dark in &findings.dark {

@@ -7,7 +7,9 @@
 //! ```
 //!
 //! The model reads logs alone. An error is a mean over days of the absolute difference between the mean guess and the
-//! truth; coverage is the share of days on which the truth lies in the stated 95 % interval.
+//! truth; coverage is the share of days on which the truth lies in the stated 95 % interval. `told` is the share of days
+//! on which the answer takes its mean for a forecast, with the errors on those; on the others it says that the log does
+//! not tell.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -120,6 +122,9 @@ struct Day {
     truth: Figures,
     said: Estimates,
     reused: f64,
+    /// Calls that went where the log saw nothing.
+    unlit: f64,
+    is_told: bool,
     dark: Vec<f64>,
     /// Error of success and relative error of spend when the model alone makes the recorded day again.
     calibration: (f64, f64),
@@ -128,7 +133,7 @@ struct Day {
 #[expect(clippy::print_stdout, reason = "an example talks to its terminal")]
 fn study(arguments: &Arguments) -> Result<(), String> {
     println!(
-        "{:<7}{:<20}{:<21}{:>8} {:>8} {:>7} {:>9} {:>7} | {:>6} {:>6} {:>6} {:>6} | {:>6} {:>10} {:>13}",
+        "{:<7}{:<20}{:<21}{:>8} {:>8} {:>7} {:>9} {:>7} | {:>6} {:>6} {:>6} {:>6} | {:>6} {:>8} {:>6} | {:>6} {:>6} {:>10} {:>13}",
         "family",
         "recorded under",
         "asked about",
@@ -141,7 +146,11 @@ fn study(arguments: &Arguments) -> Result<(), String> {
         "spend",
         "calls",
         "p99",
+        "told",
+        "success",
+        "spend",
         "reused",
+        "unlit",
         "dark",
         "model alone"
     );
@@ -180,6 +189,8 @@ fn ask(case: &Case, question: &Question, day: u64, seeds: u32) -> Result<Vec<Day
         truth: Figures::of(&simulate(case, &asked.policy, day, &mut ()).0),
         said: answer.estimates,
         reused: answer.reused_share,
+        unlit: answer.dark_share,
+        is_told: answer.is_told,
         dark: found.dark.iter().map(|dark| dark.share).collect(),
         calibration: (found.calibration.success_error, found.calibration.spend_error.unwrap_or(0.0)),
     });
@@ -196,22 +207,29 @@ fn print(family: &str, recorded: &str, asked: &str, days: &[Day]) {
     let covered = |said: fn(&Estimates) -> Estimate, truth: fn(&Figures) -> f64| {
         100.0 * mean(days.iter().map(|day| f64::from(u8::from(said(&day.said).covers(truth(&day.truth))))))
     };
-    let spend = mean(days.iter().map(|day| day.truth.fallback_spend_usd));
+    let success_error = |day: &Day| day.said.success_rate.mean - day.truth.success_rate;
+    let spend = |days: &[&Day]| mean(days.iter().map(|day| day.truth.fallback_spend_usd)).max(1.0);
+    let spend_error = |day: &Day| (day.said.fallback_spend_usd.mean - day.truth.fallback_spend_usd).abs();
+    let all: Vec<&Day> = days.iter().collect();
+    let told: Vec<&Day> = days.iter().filter(|day| day.is_told).collect();
     let dark =
         (0..days[0].dark.len()).map(|index| format!("{:.0}", 100.0 * mean(days.iter().map(|day| day.dark[index]))));
     println!(
-        "{family:<7}{recorded:<20}{asked:<21}{:>7.2}% {:>7.3}p {:>+6.2}p {:>9.0} {:>6.1}% | {:>6.0}% {:>5.0}% {:>5.0}% {:>5.0}% | {:>5.0}% {:>9}% {:>5.2}p {:>5.1}%",
+        "{family:<7}{recorded:<20}{asked:<21}{:>7.2}% {:>7.3}p {:>+6.2}p {:>9.0} {:>6.1}% | {:>6.0}% {:>5.0}% {:>5.0}% {:>5.0}% | {:>5.0}% {:>7.3}p {:>5.1}% | {:>5.0}% {:>5.0}% {:>9}% {:>5.2}p {:>5.1}%",
         100.0 * mean(days.iter().map(|day| day.truth.success_rate)),
-        100.0 * mean(days.iter().map(|day| (day.said.success_rate.mean - day.truth.success_rate).abs())),
-        100.0 * mean(days.iter().map(|day| day.said.success_rate.mean - day.truth.success_rate)),
-        spend,
-        100.0 * mean(days.iter().map(|day| (day.said.fallback_spend_usd.mean - day.truth.fallback_spend_usd).abs()))
-            / spend.max(1.0),
+        100.0 * mean(days.iter().map(|day| success_error(day).abs())),
+        100.0 * mean(days.iter().map(success_error)),
+        spend(&all),
+        100.0 * mean(days.iter().map(spend_error)) / spend(&all),
         covered(|said| said.success_rate, |truth| truth.success_rate),
         covered(|said| said.fallback_spend_usd, |truth| truth.fallback_spend_usd),
         covered(|said| said.upstream_attempts, |truth| truth.upstream_attempts as f64),
         covered(|said| said.p99_ms, |truth| truth.p99_ms as f64),
+        100.0 * told.len() as f64 / days.len().max(1) as f64,
+        100.0 * mean(told.iter().map(|day| success_error(day).abs())),
+        100.0 * mean(told.iter().map(|day| spend_error(day))) / spend(&told),
         100.0 * mean(days.iter().map(|day| day.reused)),
+        100.0 * mean(days.iter().map(|day| day.unlit)),
         dark.collect::<Vec<_>>().join("/"),
         100.0 * mean(days.iter().map(|day| day.calibration.0.abs())),
         100.0 * mean(days.iter().map(|day| day.calibration.1.abs())),

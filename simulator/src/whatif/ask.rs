@@ -84,6 +84,11 @@ pub struct Answer {
     pub estimates: Estimates,
     /// Share of the providers' answers that were given as they are on record; the others were modelled.
     pub reused_share: f64,
+    /// Share of the calls that came while the log saw nothing of their model: what they met is a guess.
+    pub dark_share: f64,
+    /// Whether the guesses agree well enough for their mean to be a forecast: see [`Estimates::agree`]. Where they do not,
+    /// the log does not tell, and only the intervals count.
+    pub is_told: bool,
     /// The guesses, by seed.
     pub per_seed: Vec<Figures>,
 }
@@ -143,11 +148,14 @@ impl RecordedDay {
             let asked = Asked::new(name, policy, changes, &model, &evidence)?;
             let (per_seed, reuse) = asked.runs(&model, seeds, true, done)?;
             let calls = (reuse.recorded + reuse.modelled).max(1);
+            let estimates = Estimates::new(&per_seed);
             Ok(Answer {
                 policy: name.clone(),
                 about: asked.policy.about(),
-                estimates: Estimates::new(&per_seed),
+                estimates,
                 reused_share: reuse.recorded as f64 / calls as f64,
+                dark_share: reuse.dark as f64 / calls as f64,
+                is_told: estimates.agree(),
                 per_seed,
             })
         });
@@ -260,6 +268,7 @@ impl<'a> Asked<'a> {
         let sum = days.iter().fold(Reuse::default(), |sum, (_, reuse)| Reuse {
             recorded: sum.recorded + reuse.recorded,
             modelled: sum.modelled + reuse.modelled,
+            dark: sum.dark + reuse.dark,
         });
         Ok((days.into_iter().map(|(day, _)| day).collect(), sum))
     }

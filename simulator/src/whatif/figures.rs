@@ -121,6 +121,15 @@ impl Estimates {
             p99_ms: over(|day| day.p99_ms as f64),
         }
     }
+
+    /// Whether the guesses agree well enough for their mean to be a forecast: one that can be expected to be right within
+    /// 1 point of success and 10 % of the fallback's spend. The mean of a normal variable is off by 0.41 of the half
+    /// width of its 95 % interval.
+    pub fn agree(&self) -> bool {
+        const MEAN_ERROR: f64 = 0.41;
+        let off = |estimate: &Estimate| MEAN_ERROR * (estimate.interval95[1] - estimate.interval95[0]) / 2.0;
+        off(&self.success_rate) <= 0.01 && off(&self.fallback_spend_usd) <= 0.1 * self.fallback_spend_usd.mean
+    }
 }
 
 /// Where one more value of the same kind lies with 95 of 100. By ranks, of which there are enough from 39 values on; with
@@ -162,6 +171,22 @@ mod tests {
             }
             assert!((1860..1970).contains(&covered), "{covered} of 2000 with {count} values");
         }
+    }
+
+    #[test]
+    fn guesses_agree_where_their_mean_is_a_forecast() {
+        let guesses = |success: f64, spend: f64| {
+            let day = |side: f64| Figures {
+                success_rate: 0.9 + side * success,
+                fallback_spend_usd: 100.0 * (1.0 + side * spend),
+                ..Figures::default()
+            };
+            Estimates::new(&[day(1.0), day(-1.0)].repeat(50))
+        };
+        assert!(guesses(0.02, 0.2).agree());
+        assert!(!guesses(0.03, 0.2).agree(), "1.2 points of success");
+        assert!(!guesses(0.02, 0.3).agree(), "12 % of the spend");
+        assert!(Estimates::new(&[Figures::default(); 40]).agree(), "nothing spent, and all agree");
     }
 
     #[test]

@@ -206,7 +206,9 @@ fn recorded(evidence: &Evidence, crowd: &Crowd, upstreams: &[Fit]) -> Recorded {
             spans[call.turn] = Some(span);
         }
     }
-    Recorded { answers, spans: spans.into_iter().flatten().collect() }
+    // Those who wait at the end of the log do so where its last moment was seen.
+    let lit = upstreams.iter().map(|fit| fit.watch.sightings.lit(evidence.from, evidence.until));
+    Recorded { answers, spans: spans.into_iter().flatten().collect(), lit: lit.collect() }
 }
 
 /// Whether a call met an overloaded model.

@@ -70,17 +70,25 @@ fn strength(level: usize) -> f64 {
 }
 
 impl Sightings {
-    /// The share of the time in which nothing was seen of the model: more than half a minute away from every call.
-    pub(super) fn dark(&self, from: Timestamp, until: Timestamp) -> f64 {
-        let whole = until.since(from).as_secs_f64();
-        let mut lit = Duration::ZERO;
-        let mut end = from;
+    /// When something was seen of the model: no more than half a minute away from a call.
+    pub(super) fn lit(&self, from: Timestamp, until: Timestamp) -> Vec<(Timestamp, Timestamp)> {
+        let mut lit: Vec<(Timestamp, Timestamp)> = Vec::new();
         for (at, _) in &self.seen {
-            let start = Timestamp::from_nanos(at.as_nanos().saturating_sub(SIGHT.as_nanos())).max(end);
-            end = (*at + SIGHT).min(until).max(end);
-            lit += end.since(start);
+            let start = Timestamp::from_nanos(at.as_nanos().saturating_sub(SIGHT.as_nanos())).max(from);
+            let end = (*at + SIGHT).min(until);
+            match lit.last_mut() {
+                Some((_, before)) if start <= *before => *before = end.max(*before),
+                Some(_) | None => lit.push((start, end)),
+            }
         }
-        if whole > 0.0 { (1.0 - lit.as_secs_f64() / whole).clamp(0.0, 1.0) } else { 0.0 }
+        lit
+    }
+
+    /// The share of the time in which nothing was seen of the model.
+    fn dark(&self, from: Timestamp, until: Timestamp) -> f64 {
+        let whole = until.since(from).as_secs_f64();
+        let lit: f64 = self.lit(from, until).iter().map(|(start, end)| end.since(*start).as_secs_f64()).sum();
+        if whole > 0.0 { (1.0 - lit / whole).clamp(0.0, 1.0) } else { 0.0 }
     }
 
     /// So many possible days, for a model with a weather of its own.

@@ -150,7 +150,7 @@ impl World {
             }
         };
         if let Some(recall) = &mut self.recall {
-            recall.count();
+            recall.count(now, call.upstream);
         }
         let usage = Usage { input: call.input, output: call.output, ..Usage::default() };
         (Ticket { first_byte: plan.first_byte, end: plan.end, usage }, plan)

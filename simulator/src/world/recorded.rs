@@ -18,6 +18,8 @@ pub struct Recorded {
     pub answers: Vec<Answer>,
     /// How long answers to turns take.
     pub spans: Vec<Span>,
+    /// When something was seen of each upstream, from and until; ascending.
+    pub lit: Vec<Vec<(Timestamp, Timestamp)>>,
 }
 
 /// What one attempt met.
@@ -81,6 +83,8 @@ pub struct Reuse {
     pub recorded: u64,
     /// Drawn.
     pub modelled: u64,
+    /// Calls, of all, that came while nothing was seen of their model.
+    pub dark: u64,
 }
 
 /// The record as one seed's world looks it up: by luck, which is different for every attempt.
@@ -93,6 +97,7 @@ pub(super) struct Recall {
     scores: Vec<(u64, f64)>,
     calls: u64,
     reused: u64,
+    dark: u64,
 }
 
 /// Purposes of bits, apart from those of an attempt that was drawn.
@@ -120,7 +125,7 @@ impl Recall {
         let (mut attempts, mut scores): (Vec<_>, Vec<_>) = (attempts.collect(), scores.collect());
         attempts.sort_unstable_by_key(|(bits, ..)| *bits);
         scores.sort_unstable_by_key(|(bits, _)| *bits);
-        Self { recorded: Arc::clone(recorded), attempts, scores, calls: 0, reused: 0 }
+        Self { recorded: Arc::clone(recorded), attempts, scores, calls: 0, reused: 0, dark: 0 }
     }
 
     /// Whether the weather strikes this attempt; what is on record about what it then meets; and, where that is not, how
@@ -156,12 +161,17 @@ impl Recall {
     }
 
     /// Counts a call.
-    pub(super) fn count(&mut self) {
+    pub(super) fn count(&mut self, now: Timestamp, upstream: UpstreamId) {
         self.calls += 1;
+        let is_lit = self.recorded.lit.get(upstream.index()).is_none_or(|lit| {
+            let next = lit.partition_point(|(from, _)| *from <= now);
+            next > 0 && now < lit[next - 1].1
+        });
+        self.dark += u64::from(!is_lit);
     }
 
     pub(super) fn reuse(&self) -> Reuse {
-        Reuse { recorded: self.reused, modelled: self.calls - self.reused }
+        Reuse { recorded: self.reused, modelled: self.calls - self.reused, dark: self.dark }
     }
 }
 
