@@ -6,9 +6,8 @@
 use std::sync::Arc;
 
 use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened, What};
-use super::mirror::{Nanos, shape, unshape};
-use super::record::{AttemptRecord, BeginningRecord, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
-use super::settings_record::SettingsRecord;
+use super::mirror::{Nanos, unshape};
+use super::record::{AttemptRecord, BeginningRecord, Bytes, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
 use crate::core::{
     Arrived, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId, Outcome,
     Output, RequestId, Settings, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, TurnId, Usd, Verdict,
@@ -27,8 +26,11 @@ pub(super) struct Context {
     request: u64,
     /// The slot of the last attempt seen.
     slot: u32,
-    /// The count of the last attempt seen with each slot, modulo [`SLOTS`]; zero beyond the end.
-    counts: Vec<u32>,
+    /// The count of the last attempt seen with each slot, modulo [`SLOTS`], and in which frame that was; zero in every
+    /// other frame, and beyond the end.
+    counts: Vec<(u32, u32)>,
+    /// Which frame this is, so that a new one need not forget the counts one by one.
+    frame: u32,
     /// The turn of the last arrival.
     turn: u64,
     /// Its deadline.
@@ -46,7 +48,7 @@ pub(super) struct Context {
 pub(super) struct Senseless(pub(super) String);
 
 /// `to` as seen from `from`, modulo 2^64.
-fn difference(to: u64, from: u64) -> i64 {
+pub(super) fn difference(to: u64, from: u64) -> i64 {
     to.wrapping_sub(from) as i64
 }
 
@@ -63,6 +65,7 @@ impl Context {
             request: 0,
             slot: 0,
             counts: Vec::new(),
+            frame: 0,
             turn: 0,
             deadline: Timestamp::ZERO,
             patience: 180_000_000_000,
@@ -79,8 +82,11 @@ impl Context {
     /// Begins a frame, as [`Context::new`].
     pub(super) fn begin(&mut self, now: Timestamp) {
         let mut counts = std::mem::take(&mut self.counts);
-        counts.clear();
-        *self = Self { counts, ..Self::new(now) };
+        let frame = self.frame.wrapping_add(1);
+        if frame == 0 {
+            counts.clear();
+        }
+        *self = Self { counts, frame, ..Self::new(now) };
     }
 
     /// Time of the last input or mark.
@@ -88,72 +94,14 @@ impl Context {
         self.now
     }
 
-    /// The record of an input at `now`.
-    pub(super) fn input(&mut self, now: Timestamp, input: &Input) -> Record {
-        let after = self.after(now);
-        let record = match input {
-            Input::Configured { settings } => {
-                Record::Configured { after, settings: Box::new(SettingsRecord::from(&**settings)) }
-            }
-            Input::Clock { wall } => Record::Clock { after, wall: wall.as_nanos() },
-            Input::Arrived(arrived) => self.arrival(now, after, arrived),
-            Input::FirstByte { attempt } => Record::FirstByte { after, attempt: self.attempt_from(*attempt) },
-            Input::Finished(finished) => self.finish(after, finished),
-            Input::Cancelled { request } => Record::Cancelled { after, request: self.request_from(*request) },
-            Input::Operator { action, author } => {
-                Record::Operator { after, action: action.into(), author: author.as_ref().to_owned() }
-            }
-            Input::Woke if self.wake == Some(now) => Record::WokeOnTime,
-            Input::Woke => Record::Woke { after },
-        };
-        self.follow_input(now, input);
-        record
+    /// How far the last arrival's deadline was off, in nanoseconds.
+    pub(super) fn patience(&self) -> i64 {
+        self.patience
     }
 
-    /// The record of a decision.
-    pub(super) fn output(&mut self, output: &Output) -> Record {
-        let record = match output {
-            Output::Dispatch(dispatch) => Record::Dispatch {
-                request: self.request_from(dispatch.request),
-                attempt: self.attempt_from(dispatch.attempt),
-                deployment: dispatch.deployment.get(),
-                timeouts: self.timeouts_record(&dispatch.timeouts),
-                why: dispatch.why.into(),
-            },
-            Output::Relay { request, attempt } => {
-                Record::Relay { request: self.request_from(*request), attempt: self.attempt_from(*attempt) }
-            }
-            Output::Abandon { attempt } => Record::Abandon { attempt: self.attempt_from(*attempt) },
-            Output::Close { request, verdict } => self.close(*request, verdict),
-            Output::WakeAt(Timestamp::MAX) => Record::WakeNever,
-            Output::WakeAt(at) => Record::WakeAt { after: difference(at.as_nanos(), self.now.as_nanos()) },
-        };
-        self.follow_output(output);
-        record
-    }
-
-    /// The record of a mark at `now`.
-    pub(super) fn mark(&mut self, now: Timestamp, mark: Mark) -> Record {
-        let after = self.after(now);
-        self.now = now;
-        match mark {
-            Mark::Opened(Opened { wall, router }) => {
-                let router = match router {
-                    Beginning::New(snapshot) => BeginningRecord::New(snapshot),
-                    Beginning::Carried(state_hash) => BeginningRecord::Carried(state_hash),
-                };
-                Record::Opened { after, wall: wall.as_nanos(), router }
-            }
-            Mark::Closed => Record::Closed { after },
-            Mark::Checkpoint(Checkpoint { state_hash, snapshot, in_flight }) => Record::Checkpoint {
-                after,
-                state_hash,
-                requests: in_flight.requests.iter().map(|request| request.get()).collect(),
-                attempts: in_flight.attempts.iter().map(|attempt| attempt.get()).collect(),
-                snapshot,
-            },
-            Mark::Gap(Gap { events, since }) => Record::Gap { after, events, since: since.as_nanos() },
-        }
+    /// The last wake-up asked for.
+    pub(super) fn wake(&self) -> Option<Timestamp> {
+        self.wake
     }
 
     /// What a record says.
@@ -217,13 +165,13 @@ impl Context {
             Record::WakeNever => self.read_output(Output::WakeAt(Timestamp::MAX)),
             Record::Opened { after, wall, router } => {
                 let router = match router {
-                    BeginningRecord::New(snapshot) => Beginning::New(snapshot),
+                    BeginningRecord::New(Bytes(snapshot)) => Beginning::New(snapshot),
                     BeginningRecord::Carried(state_hash) => Beginning::Carried(state_hash),
                 };
                 self.read_mark(after, What::Opened(Opened { wall: WallTime::from_nanos(wall), router }))
             }
             Record::Closed { after } => self.read_mark(after, What::Closed),
-            Record::Checkpoint { after, state_hash, requests, attempts, snapshot } => {
+            Record::Checkpoint { after, state_hash, requests, attempts, snapshot: Bytes(snapshot) } => {
                 let in_flight = InFlight {
                     requests: requests.into_iter().map(RequestId::new).collect(),
                     attempts: attempts.into_iter().map(AttemptId::new).collect(),
@@ -237,11 +185,15 @@ impl Context {
         Ok(what)
     }
 
-    fn after(&self, now: Timestamp) -> u64 {
+    pub(super) fn after(&self, now: Timestamp) -> u64 {
         now.as_nanos().wrapping_sub(self.now.as_nanos())
     }
 
-    fn request_from(&self, request: RequestId) -> i64 {
+    pub(super) fn turn_from(&self, turn: TurnId) -> i64 {
+        difference(turn.get(), self.turn)
+    }
+
+    pub(super) fn request_from(&self, request: RequestId) -> i64 {
         difference(self.request, request.get())
     }
 
@@ -249,7 +201,7 @@ impl Context {
         RequestId::new(self.request.wrapping_sub(back as u64))
     }
 
-    fn attempt_from(&self, attempt: AttemptId) -> AttemptRecord {
+    pub(super) fn attempt_from(&self, attempt: AttemptId) -> AttemptRecord {
         let (slot, count) = halves(attempt);
         AttemptRecord {
             slot: slot.wrapping_sub(self.slot) as i32,
@@ -264,22 +216,7 @@ impl Context {
     }
 
     fn count_of(&self, slot: u32) -> u32 {
-        self.counts.get(slot as usize % SLOTS).copied().unwrap_or(0)
-    }
-
-    fn arrival(&self, now: Timestamp, after: u64, arrived: &Arrived) -> Record {
-        let patience = difference(arrived.deadline.as_nanos(), now.as_nanos());
-        Record::Arrived {
-            after,
-            request: self.request_from(arrived.request),
-            turn: difference(arrived.turn.get(), self.turn),
-            client: arrived.client.get(),
-            model: arrived.model.get(),
-            shape: shape(arrived.endpoint, arrived.priority, arrived.stream),
-            input: arrived.tokens.input.get(),
-            output_max: arrived.tokens.output_max.map(Tokens::get),
-            deadline: (patience != self.patience).then_some(patience),
-        }
+        self.counts.get(slot as usize % SLOTS).map_or(0, |(frame, count)| if *frame == self.frame { *count } else { 0 })
     }
 
     fn read_arrival(&mut self, record: Record) -> Result<What, Senseless> {
@@ -303,24 +240,6 @@ impl Context {
         Ok(self.read_input(after, input))
     }
 
-    fn finish(&self, after: u64, finished: &Finished) -> Record {
-        let Finished { attempt, ending, facts, usage } = *finished;
-        let attempt = self.attempt_from(attempt);
-        match (ending, usage) {
-            (Ending::Status(200), Some(usage)) if facts == Facts::default() => {
-                Record::Answered { after, attempt, usage: usage.into() }
-            }
-            (Ending::Status(status), None) if facts == Facts::default() => Record::Status { after, attempt, status },
-            (ending, usage) => Record::Finished {
-                after,
-                attempt,
-                ending: ending.into(),
-                facts: facts.into(),
-                usage: usage.map(Into::into),
-            },
-        }
-    }
-
     fn read_finish(
         &mut self,
         after: u64,
@@ -333,7 +252,7 @@ impl Context {
         self.read_input(after, Input::Finished(Finished { attempt, ending, facts, usage }))
     }
 
-    fn timeouts_record(&self, timeouts: &Timeouts) -> TimeoutsRecord {
+    pub(super) fn timeouts_record(&self, timeouts: &Timeouts) -> TimeoutsRecord {
         let (all, usual) = (each(timeouts), each(&self.timeouts));
         let mask = (0..4).filter(|&i| all[i] != usual[i]).fold(0u8, |mask, i| mask | 1 << i);
         if mask == 0 {
@@ -370,34 +289,6 @@ impl Context {
         }
     }
 
-    fn close(&self, request: RequestId, verdict: &Verdict) -> Record {
-        let Verdict { outcome, status, retry_after, attempts, spend, causes, foreign } = verdict;
-        let request = self.request_from(request);
-        let plain = *outcome == Outcome::Answered
-            && *status == 200
-            && retry_after.is_none()
-            && causes.is_empty()
-            && foreign.is_none();
-        if plain {
-            return Record::CloseAnswered { request, attempts: *attempts, spend: spend.as_micros() };
-        }
-        let cause = |cause: &TierCause| {
-            let TierCause { tier, usable, total, cause, until } = *cause;
-            let until = until.map(|until| difference(until.as_nanos(), self.now.as_nanos()));
-            TierCauseRecord { tier: tier.get(), usable, total, cause: cause.into(), until }
-        };
-        let verdict = VerdictRecord {
-            outcome: (*outcome).into(),
-            status: *status,
-            retry_after: retry_after.map(Nanos::from),
-            attempts: *attempts,
-            spend: spend.as_micros(),
-            causes: causes.iter().map(cause).collect(),
-            foreign: foreign.map(Into::into),
-        };
-        Record::Close { request, verdict: Box::new(verdict) }
-    }
-
     fn verdict_of(&self, record: VerdictRecord) -> Verdict {
         let cause = |cause: TierCauseRecord| {
             let TierCauseRecord { tier, usable, total, cause, until } = cause;
@@ -426,12 +317,17 @@ impl Context {
     }
 
     fn read_mark(&mut self, after: u64, what: What) -> What {
-        self.now = Timestamp::from_nanos(self.now.as_nanos().wrapping_add(after));
+        self.pass(Timestamp::from_nanos(self.now.as_nanos().wrapping_add(after)));
         what
     }
 
+    /// Moves on to a mark's time.
+    pub(super) fn pass(&mut self, now: Timestamp) {
+        self.now = now;
+    }
+
     /// Moves on past an input.
-    fn follow_input(&mut self, now: Timestamp, input: &Input) {
+    pub(super) fn follow_input(&mut self, now: Timestamp, input: &Input) {
         self.now = now;
         match input {
             Input::Arrived(arrived) => {
@@ -447,7 +343,7 @@ impl Context {
     }
 
     /// Moves on past a decision.
-    fn follow_output(&mut self, output: &Output) {
+    pub(super) fn follow_output(&mut self, output: &Output) {
         match output {
             Output::Dispatch(dispatch) => {
                 // Only what cannot be told from the context is said in full, and becomes what is usual.
@@ -472,9 +368,9 @@ impl Context {
         self.slot = slot;
         let place = slot as usize % SLOTS;
         if place >= self.counts.len() {
-            self.counts.resize(place + 1, 0);
+            self.counts.resize(place + 1, (self.frame, 0));
         }
-        self.counts[place] = count;
+        self.counts[place] = (self.frame, count);
     }
 }
 

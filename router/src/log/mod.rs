@@ -14,6 +14,7 @@
 
 mod codec;
 mod difference;
+mod encode;
 mod event;
 mod explain;
 mod export;

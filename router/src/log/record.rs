@@ -8,7 +8,7 @@
 //! and what a request usually looks like has a short variant of its own (see [`codec`](super::codec)). A frame never
 //! refers to an earlier one.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::mirror::{
     ActionRecord, CauseRecord, EndingRecord, FactsRecord, ForeignRecord, Nanos, OutcomeRecord, UsageRecord, WhyRecord,
@@ -79,7 +79,7 @@ pub(super) enum Record {
     /// It ended in order.
     Closed { after: u64 },
     /// The router's whole state, and what was in flight.
-    Checkpoint { after: u64, state_hash: u64, requests: Vec<u64>, attempts: Vec<u64>, snapshot: Vec<u8> },
+    Checkpoint { after: u64, state_hash: u64, requests: Vec<u64>, attempts: Vec<u64>, snapshot: Bytes },
     /// So many events were decided but could not be written. A checkpoint follows in the same frame.
     Gap { after: u64, events: u64, since: u64 },
 }
@@ -88,9 +88,25 @@ pub(super) enum Record {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum BeginningRecord {
     /// A new router's snapshot.
-    New(Vec<u8>),
+    New(Bytes),
     /// The state hash of one that was rebuilt.
     Carried(u64),
+}
+
+/// Bytes, written and read as one piece: postcard gives them the bytes of a sequence of `u8`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Bytes(pub(super) Vec<u8>);
+
+impl Serialize for Bytes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <&[u8]>::deserialize(deserializer).map(|bytes| Self(bytes.to_vec()))
+    }
 }
 
 /// An attempt's id, of which nothing is known but that routers like to build it from a small slot (the low half) and

@@ -1,7 +1,7 @@
 //! One thread that does in order what must not hold up the writer: syncs, and the upkeep of closed segments.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -18,6 +18,8 @@ pub(super) struct Worker {
 #[derive(Default)]
 struct State {
     waiting: AtomicUsize,
+    /// Whether there is an error: asked at every commit, so without a lock.
+    failed: AtomicBool,
     error: Mutex<Option<io::Error>>,
 }
 
@@ -39,6 +41,10 @@ impl Worker {
 
     /// The first error since the last question.
     pub(super) fn error(&self) -> Option<io::Error> {
+        if !self.state.failed.load(Ordering::Acquire) {
+            return None;
+        }
+        self.state.failed.store(false, Ordering::Release);
         self.state.error.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -58,6 +64,7 @@ fn start(state: Arc<State>) -> io::Result<(Sender<Job>, JoinHandle<()>)> {
         for job in jobs {
             if let Err(error) = job() {
                 state.error.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                state.failed.store(true, Ordering::Release);
             }
             state.waiting.fetch_sub(1, Ordering::SeqCst);
         }

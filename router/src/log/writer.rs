@@ -8,12 +8,12 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::codec::{Context, Mark};
+use super::encode::{Pen, Written};
 use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened};
 use super::frame;
 use super::lock::Lock;
 use super::options::{Options, Sync, WhenFull};
 use super::reader::ReadError;
-use super::record::Record;
 use super::segment::{self, Header};
 use super::settings_record::SettingsRecord;
 use super::storage::{Disk, Storage, StorageFile};
@@ -234,12 +234,12 @@ impl<S: Storage> Writer<S> {
     /// Says that a process begins to write here, with a router that is new or was rebuilt from this log.
     pub fn begin<R: Route>(&mut self, now: Timestamp, wall: WallTime, router: &R, is_new: bool) {
         let router = if is_new { Beginning::New(router.snapshot()) } else { Beginning::Carried(router.state_hash()) };
-        self.put(now, |context| context.mark(now, Mark::Opened(Opened { wall, router })));
+        self.mark(now, Mark::Opened(Opened { wall, router }));
     }
 
     /// Puts an input on record, before it is handed to the router.
     pub fn record(&mut self, now: Timestamp, input: &Input) {
-        self.put(now, |context| context.input(now, input));
+        self.put(now, |context, pen| context.write_input(now, input, pen));
         if let Input::Configured { settings } = input {
             self.configured(settings);
         }
@@ -247,7 +247,7 @@ impl<S: Storage> Writer<S> {
 
     /// Puts a decision on record: an answer to the last input.
     pub fn decided(&mut self, output: &Output) {
-        self.put(self.now, |context| context.output(output));
+        self.put(self.now, |context, pen| context.write_output(output, pen));
     }
 
     /// Makes everything recorded so far permanent, or at least complete: the last input has all its decisions.
@@ -303,10 +303,10 @@ impl<S: Storage> Writer<S> {
         let checkpoint = Checkpoint { state_hash: router.state_hash(), snapshot: router.snapshot(), in_flight };
         self.condition = Condition::Writing;
         if let Some(gap) = gap {
-            self.put(now, |context| context.mark(now, Mark::Gap(gap)));
+            self.mark(now, Mark::Gap(gap));
             frame::mark(&mut self.frame, frame::GAP);
         }
-        self.put(now, |context| context.mark(now, Mark::Checkpoint(checkpoint)));
+        self.mark(now, Mark::Checkpoint(checkpoint));
         frame::mark(&mut self.frame, frame::CHECKPOINT);
         let bytes = self.frame.len() as u64;
         match (self.write(), gap) {
@@ -368,7 +368,7 @@ impl<S: Storage> Writer<S> {
     /// # Errors
     /// As [`Writer::commit`]; also when upkeep failed.
     pub fn close(mut self, now: Timestamp) -> Result<(), WriteError> {
-        self.put(now, |context| context.mark(now, Mark::Closed));
+        self.mark(now, Mark::Closed);
         if self.commit()? != Committed::Dropped {
             self.flush()?;
         }
@@ -376,8 +376,12 @@ impl<S: Storage> Writer<S> {
         ended.map_err(|source| self.storage_error(source))
     }
 
+    fn mark(&mut self, now: Timestamp, mark: Mark) {
+        self.put(now, |context, pen| context.write_mark(now, mark, pen));
+    }
+
     /// Adds a record to the frame.
-    fn put(&mut self, now: Timestamp, record: impl FnOnce(&mut Context) -> Record) {
+    fn put(&mut self, now: Timestamp, write: impl FnOnce(&mut Context, &mut Pen<'_>) -> Written) {
         self.now = now;
         if let Condition::Dropping { events, .. } = &mut self.condition {
             *events += 1;
@@ -389,8 +393,7 @@ impl<S: Storage> Writer<S> {
             self.frame_at = now;
             self.context.begin(now);
         }
-        let record = record(&mut self.context);
-        if let Err(error) = postcard::serialize_with_flavor(&record, Bytes(&mut self.frame)) {
+        if let Err(error) = write(&mut self.context, &mut Pen(&mut self.frame)) {
             self.inexpressible.get_or_insert_with(|| error.to_string());
         }
         self.sequence += 1;
@@ -547,25 +550,4 @@ pub(super) fn create_segment<S: Storage>(
         return Err(error);
     }
     Ok((file, bytes.len() as u64))
-}
-
-/// Where postcard writes.
-struct Bytes<'a>(&'a mut Vec<u8>);
-
-impl postcard::ser_flavors::Flavor for Bytes<'_> {
-    type Output = ();
-
-    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
-        self.0.push(data);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }
