@@ -65,6 +65,7 @@ fn asked_about_what_it_did_a_day_answers_with_what_happened() {
     assert_eq!(found.recorded, truth, "what the log amounts to is what the engine counted");
     let answer = &found.answers[0];
     assert!(answer.reused_share > 0.85, "{}", answer.reused_share);
+    assert!(answer.dark_share < 0.02 && answer.is_told, "{answer:?}");
     assert!((answer.estimates.success_rate.mean - truth.success_rate).abs() < 0.001);
     assert!(spend_error(answer, &truth) < 0.03, "{:?} {truth:?}", answer.estimates);
     assert!(found.calibration.success_error.abs() < 0.005, "{:?}", found.calibration);
@@ -112,22 +113,27 @@ fn recordings_of_ours_tell_what_other_policies_would_have_done() {
 
 #[test]
 fn in_the_dark_the_interval_holds_the_truth() {
-    let (mut days, mut covered, mut dark) = (0, 0, 0.0);
+    let (mut days, mut success, mut spend, mut dark) = (0, 0, 0, 0.0);
     for name in ["c", "g", "i"] {
         let case = hour(name);
         let asked = ours(&case, "stormproof", &[]);
-        for seed in 1..=4 {
+        for seed in 1..=10 {
             let found =
                 ask(&recorded(&case, &litellm(&case, Version::V1_66, 2000), seed), std::slice::from_ref(&asked), 39);
-            let (said, truth) = (found.answers[0].estimates, truth(&case, &asked, seed));
-            let holds = said.success_rate.covers(truth.success_rate)
-                && said.fallback_spend_usd.covers(truth.fallback_spend_usd);
-            (days, covered, dark) = (days + 1, covered + u32::from(holds), dark + found.dark[0].share);
+            let (answer, truth) = (&found.answers[0], truth(&case, &asked, seed));
+            assert!(answer.dark_share > 0.4 && !answer.is_told, "family {name}, day {seed}: {answer:?}");
+            let said = answer.estimates;
+            (days, dark) = (days + 1, dark + found.dark[0].share);
+            success += u32::from(said.success_rate.covers(truth.success_rate));
+            spend += u32::from(said.fallback_spend_usd.covers(truth.fallback_spend_usd));
         }
     }
     assert!(dark / f64::from(days) > 0.6, "most of such a day is dark: {dark} of {days}");
-    // Twelve days are few for a share of 95 %; the example `honesty` measures it over many.
-    assert!(covered * 4 >= days * 3, "{covered} of {days}");
+    // Always the same thirty days: a model that covers 95 % of all misses four of thirty or fewer in 99 cases of 100, one
+    // that covers 80 % in 26. The example `honesty` measures the share itself, over more days and longer ones.
+    for (what, covered) in [("success", success), ("spend", spend)] {
+        assert!(covered >= days - 4, "{what}: {covered} of {days}");
+    }
 }
 
 #[test]

@@ -65,8 +65,15 @@ impl Options {
         }
     }
 
-    /// For a simulation: large batches, nothing removed, and no power loss to fear.
+    /// For a simulation: large batches, nothing removed, no power loss to fear, and nobody who waits for a restart.
     pub fn simulation() -> Self {
-        Self { batch: 32 << 10, sync: Sync::Never, compress: None, keep: Keep::default(), ..Self::live() }
+        Self {
+            batch: 32 << 10,
+            sync: Sync::Never,
+            compress: None,
+            keep: Keep::default(),
+            checkpoint: 50_000,
+            ..Self::live()
+        }
     }
 }
