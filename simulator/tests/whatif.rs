@@ -129,7 +129,7 @@ fn in_the_dark_the_interval_holds_the_truth() {
         }
     }
     assert!(dark / f64::from(days) > 0.6, "most of such a day is dark: {dark} of {days}");
-    // Always the same thirty days: a model that covers 95 % of all misses four of thirty or fewer in 99 cases of 100, one
+    // Always the same thirty days: a model that covers 95 % of all misses four of thirty or fewer in 98 cases of 100, one
     // that covers 80 % in 26. The example `honesty` measures the share itself, over more days and longer ones.
     for (what, covered) in [("success", success), ("spend", spend)] {
         assert!(covered >= days - 4, "{what}: {covered} of {days}");
