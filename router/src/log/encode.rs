@@ -282,7 +282,7 @@ impl Pen<'_> {
     /// As [`Nanos`].
     fn length(&mut self, length: Duration) {
         match length.as_nanos() {
-            nanos if nanos.is_multiple_of(1_000_000) => self.number(nanos / 1_000_000 << 1 | 1),
+            nanos if nanos.is_multiple_of(1_000_000) => self.number((nanos / 1_000_000) << 1 | 1),
             nanos if nanos >> 63 == 0 => self.number(nanos << 1),
             nanos => {
                 // One bit more than a number has: the lowest seven, then the rest.
@@ -375,7 +375,7 @@ mod tests {
                     priority: Priority::High,
                     deadline: Timestamp::from_nanos(number),
                 };
-                input(7, &Input::Arrived(arrived.clone()));
+                input(7, &Input::Arrived(arrived));
                 input(
                     number,
                     &Input::Arrived(Arrived {
