@@ -76,7 +76,8 @@ impl<R: Route + 'static> Answer for Front<R> {
                 }
             }
             Call::Nothing => {
-                let gemini = address.path().starts_with("/v1beta") || address.path().contains("/models/");
+                let gemini = models::front(request.headers(), &address) == Dialect::Gemini
+                    || address.path().contains("/models/");
                 let message = format!("There is no {} {} here", request.method(), address.path());
                 let front = if gemini { Dialect::Gemini } else { Dialect::Chat };
                 respond::error(&coded(404, "not_found", message), front)
@@ -85,17 +86,23 @@ impl<R: Route + 'static> Answer for Front<R> {
     }
 }
 
+/// Where OpenAI's dialect is spoken: at its home, where Gemini offers it, and at the root, to which many clients of other
+/// proxies are pointed.
+const OPEN_AI: [&str; 3] = ["/v1/", "/v1beta/openai/", "/"];
+
 /// Reads a request's address. Gemini's newest libraries speak to `/v1`, where OpenAI's are at home.
 fn call<'a>(method: &Method, address: &'a Uri) -> Call<'a> {
     let is_post = method == Method::POST;
     let is_get = method == Method::GET || method == Method::HEAD;
-    match address.path() {
-        "/v1/chat/completions" if is_post => Call::Ask(Surface::Chat, None),
-        "/v1/responses" if is_post => Call::Ask(Surface::Responses, None),
-        "/v1/embeddings" if is_post => Call::Ask(Surface::Embeddings, None),
-        "/v1/models" | "/v1beta/models" if is_get => Call::Models,
+    let path = address.path();
+    let open_ai = OPEN_AI.into_iter().find_map(|home| path.strip_prefix(home));
+    match open_ai.unwrap_or(path) {
+        "chat/completions" if is_post => Call::Ask(Surface::Chat, None),
+        "responses" if is_post => Call::Ask(Surface::Responses, None),
+        "embeddings" if is_post => Call::Ask(Surface::Embeddings, None),
+        "models" | "v1beta/models" if is_get => Call::Models,
         path => {
-            let named = path.strip_prefix("/v1beta/models/").or_else(|| path.strip_prefix("/v1/models/"));
+            let named = path.strip_prefix("v1beta/models/").or_else(|| path.strip_prefix("models/"));
             match named.map(|name| percent_decode_str(name).decode_utf8_lossy()) {
                 Some(name) if is_post => gemini(name, address.query()),
                 Some(name) if is_get && !name.is_empty() => Call::Model(name),
@@ -272,10 +279,19 @@ mod tests {
             assert_eq!(call(&Method::GET, &address("m-1")), Call::Model("m-1".into()));
             assert_eq!(call(&Method::GET, &format!("{version}/models").parse().expect("ok")), Call::Models);
         }
-        assert_eq!(posted("/v1/chat/completions"), "Ask(Chat, None)");
-        assert_eq!(posted("/v1/responses"), "Ask(Responses, None)");
-        assert_eq!(posted("/v1/embeddings"), "Ask(Embeddings, None)");
-        for nothing in ["/", "/v1/models", "/v1beta/chat/completions", "/v1/models/"] {
+        for home in OPEN_AI {
+            let posted =
+                |method: &str| format!("{:?}", call(&Method::POST, &format!("{home}{method}").parse().expect("ok")));
+            assert_eq!(posted("chat/completions"), "Ask(Chat, None)");
+            assert_eq!(posted("responses"), "Ask(Responses, None)");
+            assert_eq!(posted("embeddings"), "Ask(Embeddings, None)");
+            assert_eq!(call(&Method::GET, &format!("{home}models").parse().expect("ok")), Call::Models);
+            assert_eq!(
+                call(&Method::GET, &format!("{home}models/m-1").parse().expect("ok")),
+                Call::Model("m-1".into())
+            );
+        }
+        for nothing in ["/", "/v1/models", "/v1beta/chat/completions", "/v1/models/", "/v1"] {
             assert_eq!(posted(nothing), "Nothing", "{nothing}");
         }
     }

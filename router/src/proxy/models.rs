@@ -10,9 +10,12 @@ use super::live::Live;
 use crate::core::{ClientId, ModelId};
 use crate::wire::Front;
 
-/// How whoever asks for models speaks: `/v1beta` is Gemini's alone, `/v1` is theirs who show a Google key.
+/// How whoever asks for models speaks: `/v1beta` is Gemini's but for its OpenAI corner, elsewhere it is Gemini for
+/// those who show a Google key.
 pub(super) fn front(headers: &HeaderMap, address: &Uri) -> Front {
-    if address.path().starts_with("/v1beta") || auth::shows_google_key(headers, address) {
+    let path = address.path();
+    let open_ai = path.starts_with("/v1beta/openai/");
+    if !open_ai && (path.starts_with("/v1beta") || auth::shows_google_key(headers, address)) {
         Front::Gemini
     } else {
         Front::Chat
