@@ -142,11 +142,23 @@ fn text(status: &Status) -> String {
         ));
     }
     line(format!(
-        "spent today {:.2} USD, expected by the reset at {}: {:.2} USD",
-        status.spent_today_usd, status.resets, status.expected_today_usd
+        "spent today {:.2} USD{}, expected by the reset at {}: {:.2} USD",
+        status.spent_today_usd,
+        assumed(status.assumed_today_usd),
+        status.resets,
+        status.expected_today_usd
     ));
     section(line, "next", &status.next);
     out
+}
+
+/// How much of an amount is the worst case of calls that broke off, where that can be seen.
+fn assumed(usd: f64) -> String {
+    if usd < 0.005 {
+        String::new()
+    } else {
+        format!(" ({usd:.2} of it the most that calls which broke off can have cost)")
+    }
 }
 
 fn section(line: &mut impl FnMut(String), title: &str, entries: &[String]) {

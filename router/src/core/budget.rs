@@ -28,6 +28,8 @@ pub(super) struct Purse {
     raised: Option<(u32, Usd)>,
     day: u32,
     spent: Usd,
+    /// The part of it that nobody has confirmed: calls that broke off before the provider said what they used.
+    assumed: Usd,
     reserved: Usd,
     rate: Trailing,
     lambda: f64,
@@ -63,6 +65,11 @@ impl Purse {
         if self.day == day { self.spent } else { Usd::ZERO }
     }
 
+    /// The part of what is spent today that is the worst case of calls which did not say what they used.
+    pub(super) fn assumed(&self, day: u32) -> Usd {
+        if self.day == day { self.assumed } else { Usd::ZERO }
+    }
+
     /// Set aside for attempts in flight.
     pub(super) fn reserved(&self) -> Usd {
         self.reserved
@@ -87,12 +94,17 @@ impl Purse {
     /// was carried over, so the new day's budget has room for it.
     pub(super) fn settle(&mut self, now: Timestamp, worst: Usd, cost: Usd, day: u32, day_ends: Timestamp) {
         self.reserved -= worst;
-        self.spent = self.spent(day) + cost;
+        (self.spent, self.assumed) = (self.spent(day) + cost, self.assumed(day));
         self.day = day;
         if self.budget(day).is_some() && cost > Usd::ZERO {
             self.rate.add(now, cost.as_micros().unsigned_abs());
             self.control(now, day, day_ends);
         }
+    }
+
+    /// Notes that so much of what was just settled is the worst case and not the provider's word.
+    pub(super) fn assume(&mut self, part: Usd) {
+        self.assumed += part;
     }
 
     fn control(&mut self, now: Timestamp, day: u32, day_ends: Timestamp) {
@@ -205,6 +217,8 @@ mod tests {
         purse.settle(now, dollars(6), dollars(1), 0, ends);
         assert!(purse.fits(dollars(9), 0) && !purse.fits(dollars(10), 0));
         assert_eq!(purse.fits_at(dollars(10), 0, soon, ends), Some(ends), "a dollar is spent for good");
+        purse.assume(dollars(1));
+        assert_eq!((purse.assumed(0), purse.assumed(1)), (dollars(1), Usd::ZERO));
         assert!(purse.fits(dollars(10), 1), "a new day");
         purse.raise(dollars(20), 0);
         assert!(purse.fits(dollars(19), 0) && !purse.fits(dollars(20), 0) && !purse.fits(dollars(11), 1));

@@ -52,13 +52,16 @@ impl Router {
         // The reason that binds most deployments; of equals the first in the vocabulary.
         let most =
             tally.iter().max_by_key(|(cause, count)| (*count, std::cmp::Reverse(*cause))).map(|(cause, _)| *cause);
+        let of_tier =
+            |cause| matches!(cause, Cause::Budget | Cause::ClientBudget | Cause::Operator | Cause::ContextWindow);
+        // What binds the tier as a whole binds whatever its keys may lack besides.
+        let binding = |cause| if of_tier(cause) { cause } else { most.unwrap_or(cause) };
         let (cause, until) = match self.offer(now, request, tier, position) {
             Offer::Ready(_, from) => (request.failures.last.unwrap_or(Cause::Deadline), Some(from)),
-            Offer::Later { until, cause, .. } => (most.unwrap_or(cause), Some(until)),
-            Offer::Never(cause) => (most.unwrap_or(cause), None),
+            Offer::Later { until, cause, .. } => (binding(cause), Some(until)),
+            Offer::Never(cause) => (binding(cause), None),
         };
-        let whole_tier = matches!(cause, Cause::Budget | Cause::ClientBudget | Cause::Operator | Cause::ContextWindow);
-        TierCause { tier, usable: if whole_tier { 0 } else { usable }, total, cause, until }
+        TierCause { tier, usable: if of_tier(cause) { 0 } else { usable }, total, cause, until }
     }
 
     /// Tells for each deployment of the tiers before `position` why it was passed over.

@@ -314,8 +314,14 @@ impl Router {
             (None, Ending::Status(_) | Ending::Transport(_)) => attempt.reserved - attempt.price.answer,
         };
         let (day, ends) = (self.calendar.day(), self.calendar.ends());
-        self.tiers[attempt.tier as usize].purse.settle(now, attempt.reserved, cost, day, ends);
-        self.clients[attempt.client as usize].purse.settle(now, attempt.reserved, cost, day, ends);
+        // The budget has to hold whatever the provider charges in the end, so the worst case counts as spent; but
+        // whoever looks is told how much of it is that.
+        let for_answer = if answered { attempt.price.answer } else { Usd::ZERO };
+        let assumed = if finished.usage.is_none() && cost > Usd::ZERO { cost - for_answer } else { Usd::ZERO };
+        for purse in [&mut self.tiers[attempt.tier as usize].purse, &mut self.clients[attempt.client as usize].purse] {
+            purse.settle(now, attempt.reserved, cost, day, ends);
+            purse.assume(assumed);
+        }
         self.waiting.stir();
         cost
     }

@@ -39,8 +39,10 @@ pub struct TierView {
     pub failure: f64,
     /// Whether its model is degraded.
     pub degraded: bool,
-    /// Spent today, set aside for attempts in flight, and the budget.
+    /// Spent today.
     pub spent: Usd,
+    /// The part of it that is the worst case of calls which did not say what they used.
+    pub assumed: Usd,
     /// Set aside for attempts in flight.
     pub reserved: Usd,
     /// The budget of the running day.
@@ -131,6 +133,7 @@ impl Router {
             failure: node.health.failure(now, knobs),
             degraded: node.health.is_degraded(),
             spent: state.purse.spent(day),
+            assumed: state.purse.assumed(day),
             reserved: state.purse.reserved(),
             budget: state.purse.budget(day),
             skipped: state.skipped,

@@ -125,6 +125,11 @@ fn samples(look: &Look, metrics: &Metrics, spend_rate: f64) -> Vec<Sample> {
         ),
         gauge("stormproof_tier_spend_today_usd", "Money spent today", by_tier(&|tier| Some(tier.spent.as_f64()))),
         gauge(
+            "stormproof_tier_spend_assumed_usd",
+            "The part of it that is the worst case of calls which broke off",
+            by_tier(&|tier| Some(tier.assumed.as_f64())),
+        ),
+        gauge(
             "stormproof_tier_budget_usd",
             "What today may cost",
             by_tier(&|tier| tier.budget.map(crate::core::Usd::as_f64)),

@@ -37,6 +37,8 @@ pub struct Status {
     pub attempts: usize,
     /// Money spent today, in dollars.
     pub spent_today_usd: f64,
+    /// The part of it that nobody has confirmed: calls that broke off count with the most that they can have cost.
+    pub assumed_today_usd: f64,
     /// The same at the reset, if it goes on as in the last ten minutes.
     pub expected_today_usd: f64,
     /// When the quota day ends.
@@ -110,6 +112,8 @@ pub struct TierStatus {
     pub runs_out: Option<String>,
     /// Spent today, in dollars.
     pub spent_usd: f64,
+    /// The part of it that nobody has confirmed, in dollars.
+    pub assumed_usd: f64,
     /// What today may cost, in dollars.
     pub budget_usd: Option<f64>,
 }
@@ -196,6 +200,7 @@ pub(super) async fn look(door: &Door<Router>, onsets: &Onsets) -> Option<Status>
         waiting: look.load.waiting,
         attempts: look.load.attempts,
         spent_today_usd: spent,
+        assumed_today_usd: dollars(look.tiers.iter().map(|tier| tier.assumed)),
         expected_today_usd: expected,
         resets: clock.text(resets),
         next: next(&look, &clock),
@@ -395,6 +400,7 @@ fn tier_status(look: &Look, tier: &TierView, clock: &Times) -> TierStatus {
         demand_rpm: tier.demand * 60.0,
         runs_out: look.runs_out(tier).map(|at| clock.text(at)),
         spent_usd: tier.spent.as_f64(),
+        assumed_usd: tier.assumed.as_f64(),
         budget_usd: tier.budget.map(Usd::as_f64),
     }
 }
