@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
 use secrecy::{ExposeSecret, SecretString};
-use stormproof_simulator::mock::{Manners, Mock, Setup, StartError, configuration, fresh_token};
+use stormproof_router::config::Node;
+use stormproof_simulator::mock::{Manners, Mock, Setup, StartError, configuration, fresh_token, token as made_up};
 
 use crate::failure::Failure;
 use crate::outcome::{print, write};
@@ -36,6 +37,10 @@ pub(crate) struct Args {
     /// Which of the scenario's days
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Whose errors it speaks, where an upstream of the scenario does not say: gemini-spring-2025, gemini-summer-2025,
+    /// gemini-late-2025, gemini-2026, gemini-bare, vertex, openai, mistral, mistral-late-2025
+    #[arg(long, value_name = "WORDING")]
+    wording: Option<String>,
     /// Write the scenario's configuration for `stormproof serve` in front of this mock
     #[arg(long, value_name = "FILE")]
     serve_config: Option<PathBuf>,
@@ -43,6 +48,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let document = args.chosen.document()?;
+    let document = match &args.wording {
+        Some(wording) => document.with("world.wording", wording).map_err(Failure::input)?,
+        None => document,
+    };
     let case = document.scenario().map_err(Failure::input)?.case;
     let token = match std::env::var(TOKEN_VARIABLE) {
         Ok(token) => SecretString::from(token),
@@ -67,6 +76,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
             let config = configuration(document.config(), &case.settings, mock.address()).map_err(Failure::input)?;
             write(path, &config.to_json())?;
             told += &format!("in front of it: stormproof serve --config {}\n", path.display());
+            let clients = document.config().entry("clients").into_iter().flat_map(Node::entries);
+            for (name, ..) in clients {
+                told += &format!("  as its client {name}: curl -H 'Authorization: Bearer {}' ...\n", made_up(name));
+            }
+            if document.config().entry("admin").is_some() {
+                told += &format!("  as its operator: STORMPROOF_ADMIN={} stormproof status\n", made_up("admin"));
+            }
         }
         print(&told)?;
         tokio::select! {

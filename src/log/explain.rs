@@ -20,14 +20,19 @@ use crate::outcome::print;
 pub(crate) struct Args {
     /// The log: its folder, or one segment alone
     log: PathBuf,
-    /// Number of the request
-    #[arg(required_unless_present = "worst")]
+    /// Number of the request; the `x-request-id` that its client was told, such as `sp-12`, will do
+    #[arg(required_unless_present = "worst", value_parser = number)]
     request: Option<u64>,
     /// List so many requests worth reading instead: of every way in which requests went wrong the worst
     #[arg(long, value_name = "N", conflicts_with = "request", value_parser = clap::value_parser!(u16).range(1..))]
     worst: Option<u16>,
     #[command(flatten)]
     clock: Clock,
+}
+
+/// A request's number, as it is or as clients are told it.
+fn number(text: &str) -> Result<u64, std::num::ParseIntError> {
+    text.strip_prefix("sp-").unwrap_or(text).parse()
 }
 
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {

@@ -21,6 +21,7 @@ pub(in crate::mock) struct Chat {
 pub(in crate::mock) fn chat(body: &[u8]) -> Result<Chat, Refused> {
     let body = object(body).map_err(invalid_json)?;
     let model = model(&body)?;
+    check_types(&body)?;
     let messages = elements(body.get("messages"));
     if messages.is_empty() {
         return Err(Refused::member(
@@ -50,6 +51,56 @@ pub(in crate::mock) fn chat(body: &[u8]) -> Result<Chat, Refused> {
             .unwrap_or(false),
         ask: ask.counted(&tally),
     })
+}
+
+/// Members whose types OpenAI insists on; null is as good as absent.
+const TYPES: [(&str, &str); 20] = [
+    ("messages", "array"),
+    ("stream", "boolean"),
+    ("stream_options", "object"),
+    ("max_tokens", "integer"),
+    ("max_completion_tokens", "integer"),
+    ("n", "integer"),
+    ("seed", "integer"),
+    ("temperature", "number"),
+    ("top_p", "number"),
+    ("frequency_penalty", "number"),
+    ("presence_penalty", "number"),
+    ("logprobs", "boolean"),
+    ("top_logprobs", "integer"),
+    ("logit_bias", "object"),
+    ("tools", "array"),
+    ("parallel_tool_calls", "boolean"),
+    ("response_format", "object"),
+    ("reasoning_effort", "string"),
+    ("user", "string"),
+    ("metadata", "object"),
+];
+
+/// Refuses members of another type than they must have, in OpenAI's words.
+fn check_types(body: &Value) -> Result<(), Refused> {
+    for (name, wanted) in TYPES {
+        let Some(value) = body.get(name).filter(|value| !value.is_null()) else { continue };
+        let (found, fits) = match value {
+            Value::Null => ("null", true),
+            Value::Bool(_) => ("boolean", wanted == "boolean"),
+            Value::Number(number) if number.is_f64() => ("decimal", wanted == "number"),
+            Value::Number(_) => ("integer", matches!(wanted, "integer" | "number")),
+            Value::String(_) => ("string", wanted == "string"),
+            Value::Array(_) => ("array", wanted == "array"),
+            Value::Object(_) => ("object", wanted == "object"),
+        };
+        if !fits {
+            let (a, an) = (article(wanted), article(found));
+            let problem = format!("Invalid type for '{name}': expected {a} {wanted}, but got {an} {found} instead.");
+            return Err(Refused::member(problem, name));
+        }
+    }
+    Ok(())
+}
+
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
 }
 
 /// The model that a body names, as the provider lists it.
@@ -180,6 +231,29 @@ mod tests {
         assert_eq!(ask.tool_use, ToolUse::Must(vec!["f".to_owned()]));
         assert_eq!(ask.form, Form::Json(None));
         assert!(ask.input > 258);
+    }
+
+    #[test]
+    fn types_are_insisted_on() {
+        let refused = |name: &str, value: Value| {
+            let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
+            body[name] = value;
+            chat(body.to_string().as_bytes()).err().map(|refused| format!("{refused:?}"))
+        };
+        for (name, value) in [
+            ("stream", json!("true")),
+            ("max_tokens", json!(7.5)),
+            ("n", json!("2")),
+            ("temperature", json!("hot")),
+            ("tools", json!({})),
+            ("messages", json!("hi")),
+        ] {
+            let said = refused(name, value).unwrap_or_else(|| panic!("{name} is refused"));
+            assert!(said.contains(&format!("Invalid type for '{name}'")), "{said}");
+        }
+        for (name, value) in [("stream", Value::Null), ("temperature", json!(1)), ("max_tokens", json!(7))] {
+            assert_eq!(refused(name, value), None, "{name}");
+        }
     }
 
     #[test]
