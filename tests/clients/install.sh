@@ -2,7 +2,8 @@
 # Installs the client libraries that are driven against the mock and the proxy, in the versions pinned beside this
 # script, into a folder of their own. Python and Node come from the machine, else from Debian's packages.
 #
-#   install.sh FOLDER     leaves FOLDER/python/bin/python, FOLDER/node/bin/node and FOLDER/node/node_modules
+#   install.sh FOLDER     leaves FOLDER/python/bin/python, FOLDER/aider/bin/aider, FOLDER/node/bin/node and
+#                         FOLDER/node/node_modules
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -27,13 +28,19 @@ debian() {
 is_good_python() { python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; }
 is_good_node() { [ -n "$1" ] && [ "$("$1" -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
 
-install_python() {
+# A Python of its own in this folder, with what this list names.
+environment() {
     is_good_python || debian python3 python3-venv
     is_good_python || fail "$(python3 -V 2>&1) is too old or has no venv; the libraries need Python 3.10"
-    rm -rf "$folder/python"
-    python3 -m venv "$folder/python"
-    "$folder/python/bin/pip" install --quiet --disable-pip-version-check -r "$here/python/requirements.txt" >&2
+    rm -rf "${folder:?}/$1"
+    python3 -m venv "$folder/$1"
+    "$folder/$1/bin/pip" install --quiet --disable-pip-version-check -r "$2" >&2
 }
+
+install_python() { environment python "$here/python/requirements.txt"; }
+
+# It pins everything that it uses, so it cannot share the libraries' folder. 700 MB.
+install_aider() { environment aider "$here/aider/aider.txt"; }
 
 install_node() {
     command -v npm >/dev/null || debian nodejs npm
@@ -54,8 +61,8 @@ install_node() {
 }
 
 # What is there is kept as long as its list has not changed.
-for list in python/requirements.txt node/package.json; do
-    if ! cmp -s "$here/$list" "$folder/$(basename "$list")"; then
+for list in python/requirements.txt aider/aider.txt node/package.json; do
+    if ! cmp -s "$here/$list" "$folder/${list##*/}"; then
         "install_$(dirname "$list")"
         cp "$here/$list" "$folder/"
     fi

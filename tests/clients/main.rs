@@ -2,6 +2,7 @@
 //! front of it: each makes every call it knows and meets every failure, and raises its own right exception. What is
 //! installed stays in `target/clients`.
 
+mod aider;
 #[expect(dead_code, reason = "the days over sockets need more of it")]
 #[path = "../live/stage.rs"]
 mod stage;
