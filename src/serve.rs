@@ -1,7 +1,7 @@
 //! `stormproof serve`: the live proxy.
 
 use std::io::IsTerminal;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU16, NonZeroU32};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +24,10 @@ pub(crate) struct Args {
     /// The configuration; unless given, stormproof.yaml, and without one the keys in GEMINI_API_KEYS with defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Threads that serve. One carries tens of thousands of requests a second, and each further one makes every request
+    /// dearer; large bodies get threads of their own in any case
+    #[arg(long, value_name = "N", default_value = "1")]
+    threads: NonZeroU16,
     /// Let the proxy's time run N times faster than the world's
     #[cfg(debug_assertions)]
     #[arg(long, value_name = "N", default_value = "1", hide = true)]
@@ -49,7 +53,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let environment = Arc::new(ProcessEnvironment { base });
     let options = Options { source, environment, time_scale, roots: None };
     raise_file_limit();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(usize::from(args.threads.get()))
+        .enable_all()
+        .build()?;
     let served = runtime.block_on(async {
         let mut told = Told::listen()?;
         let starting = async {

@@ -29,6 +29,11 @@ pub(crate) struct Latency {
 }
 
 impl Latency {
+    /// The lower of both figures.
+    pub(crate) fn least(self, other: Self) -> Self {
+        Self { p50: self.p50.min(other.p50), p99: self.p99.min(other.p99) }
+    }
+
     /// What is more than another.
     pub(crate) fn less(self, other: Self) -> Self {
         Self { p50: self.p50 - other.p50, p99: self.p99 - other.p99 }

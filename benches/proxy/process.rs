@@ -136,7 +136,10 @@ pub(crate) async fn instructions(
     if Command::new("valgrind").arg("--version").stdout(Stdio::null()).status().is_err() {
         return Ok(None);
     }
-    let runner = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"];
+    // Without fairness one thread may keep the others from running for seconds.
+    let profile = std::env::var("CALLGRIND_OUT").unwrap_or_else(|_unset| "/dev/null".to_owned());
+    let out = format!("--callgrind-out-file={profile}");
+    let runner = ["valgrind", "--tool=callgrind", &out, "--fair-sched=yes"];
     let mut totals = Vec::new();
     for calls in [calls / 5, calls / 5 + calls] {
         let process = Process::start_in(kind, provider, &runner).await?;

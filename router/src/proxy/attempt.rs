@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::by_size::by_size;
 use super::clock::Clock;
 use super::door::Door;
 use super::live::Rules;
@@ -19,6 +20,9 @@ use crate::wire::{self, ClientError, Failure, Refusal};
 
 /// The largest whole answer: a few generated images are 20 MB.
 const ANSWER_MAX: usize = 64 << 20;
+
+/// What fetched images are taken for; they are encoded into the call.
+const FETCHED: usize = 1 << 20;
 
 /// Of an error body so much is read. The longest seen are below 4 KiB.
 const ERROR_MAX: usize = 64 << 10;
@@ -176,16 +180,16 @@ pub(super) async fn attempt<R>(
             Ok(body) => body,
             Err((transport, _)) => return broken(transport),
         };
-        whole(target, question, &prepared, status, &head.headers, body, clock)
+        by_size(body.len(), || whole(target, question, &prepared, status, &head.headers, body, clock))
     }
 }
 
 /// The call in the target's words, with the images that it names if its dialect wants them.
 async fn prepare<R>(door: &Door<R>, target: &Target, question: &Question, rules: &Rules) -> Result<Prepared, Refusal> {
-    match question.prepare(target, &[]) {
+    match by_size(question.len(), || question.prepare(target, &[])) {
         Err(Refusal::NeedsFetching(addresses)) => {
             let fetched = door.images.fetch(&addresses, rules.images).await?;
-            question.prepare(target, &fetched)
+            by_size(FETCHED, || question.prepare(target, &fetched))
         }
         prepared @ (Ok(_) | Err(Refusal::BadRequest { .. })) => prepared,
     }

@@ -1,9 +1,11 @@
 //! What clients reach: OpenAI's methods and Gemini's.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
 use http::{HeaderMap, Method, Request, Response, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -11,6 +13,7 @@ use percent_encoding::percent_decode_str;
 
 use super::auth;
 use super::body::Body;
+use super::by_size::by_size;
 use super::deadline::deadline;
 use super::door::Door;
 use super::early;
@@ -187,8 +190,9 @@ async fn admit<R>(
     let client = known(live, &head.headers, &head.uri)?;
     let mut place = door.handle.enter().map_err(respond::shut)?;
     let body = read_body(body, live.rules.body_max, &mut place).await?;
-    let question =
-        Question::read(surface, model, body, door.clock.wall()).map_err(|refusal| ClientError::from(&refusal))?;
+    let wall = door.clock.wall();
+    let question = by_size(body.len(), || Question::read(surface, model, body, wall));
+    let question = question.map_err(|refusal| ClientError::from(&refusal))?;
     let model = permitted(live, client, question.model())?;
     Ok((question, client, model, place))
 }
@@ -203,8 +207,10 @@ fn known(live: &Live, headers: &HeaderMap, address: &Uri) -> Result<ClientId, Cl
 /// Which model is asked for, if this client may.
 fn permitted(live: &Live, client: ClientId, name: &str) -> Result<ModelId, ClientError> {
     let model = live.model(name).ok_or_else(|| {
-        let names: Vec<&str> = live.settings.models.iter().map(|model| model.name.as_str()).collect();
-        let message = format!("There is no model `{name}` here; there is {}", names.join(", "));
+        let ids = (0..live.settings.models.len()).map(|index| ModelId::new(index as u16));
+        let names =
+            ids.filter(|model| live.allows(client, *model)).map(|model| &*live.settings.models[model.index()].name);
+        let message = format!("There is no model `{name}` here; there is {}", names.collect::<Vec<_>>().join(", "));
         coded(404, "model_not_found", message)
     })?;
     if live.allows(client, model) {
@@ -241,6 +247,11 @@ async fn read_body(mut body: Incoming, most: usize, place: &mut Place) -> Result
         }
         Ok(if rest.is_empty() { first } else { rest.freeze() })
     };
+    let mut read = pin!(read);
+    // Nearly every body comes together with its head.
+    if let Some(read) = read.as_mut().now_or_never() {
+        return read;
+    }
     match tokio::time::timeout(BODY_PATIENCE, read).await {
         Ok(read) => read,
         Err(_elapsed) => Err(coded(408, "body_too_slow", "The body did not come within a minute")),

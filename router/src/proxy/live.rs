@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use secrecy::SecretString;
 use subtle::ConstantTimeEq;
 
@@ -23,6 +24,8 @@ pub struct Live {
     pub rules: Rules,
     /// By deployment.
     targets: Vec<Target>,
+    /// What clients are told of who served them, by deployment.
+    labels: Vec<Label>,
     /// What must be redacted wherever it turns up.
     secrets: Vec<SecretString>,
     admin: Option<SecretString>,
@@ -47,6 +50,14 @@ pub struct Rules {
     pub images: Option<ImageRules>,
 }
 
+/// The names of a deployment, as headers have them; `None` where a name can stand in none.
+#[derive(Clone, Debug)]
+pub(super) struct Label {
+    pub(super) tier: Option<HeaderValue>,
+    /// `tier/key`.
+    pub(super) deployment: Option<HeaderValue>,
+}
+
 /// What a client shows, as a SHA-256, and who it is then.
 #[derive(Clone)]
 pub struct Token {
@@ -68,7 +79,19 @@ impl Live {
     ) -> Self {
         let models = settings.models.iter().enumerate();
         let models = models.map(|(index, model)| (model.name.clone(), ModelId::new(index as u16))).collect();
-        Self { settings, rules, targets, secrets, admin: None, models, tokens }
+        let mut live = Self { settings, rules, targets, labels: Vec::new(), secrets, admin: None, models, tokens };
+        let deployments = 0..live.settings.deployments.len();
+        live.labels = deployments.map(|index| live.named(DeploymentId::new(index as u32))).collect();
+        live
+    }
+
+    fn named(&self, deployment: DeploymentId) -> Label {
+        let tier = self.settings.deployments.get(deployment.index()).map(|deployment| deployment.tier);
+        let tier = tier.and_then(|tier| self.settings.tiers.get(tier.index()));
+        Label {
+            tier: tier.and_then(|tier| HeaderValue::from_str(&tier.name).ok()),
+            deployment: self.deployment_name(deployment).and_then(|name| HeaderValue::from_str(&name).ok()),
+        }
     }
 
     /// The same, with a token for operators.
@@ -86,6 +109,11 @@ impl Live {
     /// Where a deployment's calls go.
     pub(super) fn target(&self, deployment: DeploymentId) -> Option<&Target> {
         self.targets.get(deployment.index())
+    }
+
+    /// What clients are told of a deployment.
+    pub(super) fn label(&self, deployment: DeploymentId) -> Option<&Label> {
+        self.labels.get(deployment.index())
     }
 
     /// What operators show, if there is a listener for them.

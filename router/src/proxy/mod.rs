@@ -16,6 +16,7 @@ mod admin;
 mod attempt;
 mod auth;
 mod body;
+mod by_size;
 mod clock;
 mod deadline;
 mod defaults;

@@ -1,5 +1,6 @@
 //! Answers to clients: heads that say who served them, and bodies in their dialect.
 
+use std::io::Write;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -23,6 +24,9 @@ const DEPLOYMENT: HeaderName = HeaderName::from_static("x-stormproof-deployment"
 const ATTEMPTS: HeaderName = HeaderName::from_static("x-stormproof-attempts");
 const SPEND: HeaderName = HeaderName::from_static("x-stormproof-spend-usd");
 
+/// Headers of an answer: ours, and those that hyper adds.
+const HEADERS: usize = 10;
+
 /// Who served a request, as its headers say.
 pub(super) struct Served<'a> {
     pub(super) request: Option<RequestId>,
@@ -37,6 +41,7 @@ pub(super) struct Served<'a> {
 pub(super) fn stream(question: &Question, served: &Served<'_>, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    headers.reserve(HEADERS);
     headers.insert(CONTENT_TYPE, question.stream_type());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     served.write(headers);
@@ -74,7 +79,9 @@ pub(super) fn close(
 /// A whole answer.
 pub(super) fn whole(body: Bytes) -> Response<Body> {
     let mut response = Response::new(Body::whole(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    let headers = response.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -126,29 +133,57 @@ impl Served<'_> {
     fn write(&self, headers: &mut HeaderMap) {
         identify(headers, self.request);
         if let Some((dispatch, live)) = self.by {
-            let deployment = live.settings.deployments.get(dispatch.deployment.index());
-            let tier = deployment.and_then(|deployment| live.settings.tiers.get(deployment.tier.index()));
-            if let Some(value) = tier.and_then(|tier| HeaderValue::from_str(&tier.name).ok()) {
-                headers.insert(TIER, value);
-            }
-            if let Some(value) = live.deployment_name(dispatch.deployment).and_then(text) {
-                headers.insert(DEPLOYMENT, value);
+            if let Some(label) = live.label(dispatch.deployment) {
+                for (name, value) in [(TIER, &label.tier), (DEPLOYMENT, &label.deployment)] {
+                    if let Some(value) = value {
+                        headers.insert(name, value.clone());
+                    }
+                }
             }
         }
-        headers.insert(ATTEMPTS, HeaderValue::from(self.attempts));
-        if let Some(value) = self.spend.and_then(|spend| text(format!("{:.6}", spend.as_f64()))) {
+        let attempts =
+            if self.attempts == 1 { HeaderValue::from_static("1") } else { HeaderValue::from(self.attempts) };
+        headers.insert(ATTEMPTS, attempts);
+        if let Some(value) = self.spend.and_then(dollars) {
             headers.insert(SPEND, value);
         }
     }
 }
 
+/// An amount in dollars, to the micro-dollar.
+fn dollars(amount: Usd) -> Option<HeaderValue> {
+    if amount == Usd::ZERO {
+        return Some(HeaderValue::from_static("0.000000"));
+    }
+    let (sign, micros) = (if amount < Usd::ZERO { "-" } else { "" }, amount.as_micros().unsigned_abs());
+    text(format_args!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000))
+}
+
 /// Names the request, once it has a number.
 pub(super) fn identify(headers: &mut HeaderMap, request: Option<RequestId>) {
-    if let Some(value) = request.and_then(|request| text(format!("sp-{request}"))) {
+    if let Some(value) = request.and_then(|request| text(format_args!("sp-{request}"))) {
         headers.insert(REQUEST_ID, value);
     }
 }
 
-fn text(text: String) -> Option<HeaderValue> {
-    HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
+/// A short text as a header, put together without an allocation of its own.
+fn text(text: std::fmt::Arguments<'_>) -> Option<HeaderValue> {
+    let mut buffer = [0; 64];
+    let mut rest = &mut buffer[..];
+    rest.write_fmt(text).ok()?;
+    let left = rest.len();
+    HeaderValue::from_bytes(&buffer[..buffer.len() - left]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_are_written_to_the_micro_dollar() {
+        for (micros, shown) in [(0, "0.000000"), (7, "0.000007"), (12_345_678, "12.345678"), (-1_500_000, "-1.500000")]
+        {
+            assert_eq!(dollars(Usd::from_micros(micros)).expect("a header"), shown);
+        }
+    }
 }

@@ -44,7 +44,9 @@ pub(super) struct Question {
     /// The public name that was asked for.
     model: String,
     stream: bool,
-    identity: Identity,
+    /// When it was read, and its checksum: what tells it from others.
+    wall: WallTime,
+    checksum: u32,
 }
 
 /// A call in the words of one target.
@@ -94,10 +96,22 @@ impl Question {
         let model = named.strip_prefix("models/").unwrap_or(named).to_owned();
         let peek = Peek { model: None, ..peek };
         let stream = peek.stream || matches!(surface, Surface::GenerateStream(_));
-        let id = mix(wall.as_nanos() ^ u64::from(crc32c::crc32c(&body)));
-        let identity =
-            Identity { id: format!("{id:016x}"), created: wall.as_nanos() / 1_000_000_000, model: model.clone() };
-        Ok(Self { surface, peek, model, stream, identity, body })
+        let checksum = crc32c::crc32c(&body);
+        Ok(Self { surface, peek, model, stream, wall, checksum, body })
+    }
+
+    /// What a translated answer of this target is called; one that is not translated has a name.
+    fn identity(&self, target: &Target) -> Identity {
+        if self.front().is_native(target.dialect()) {
+            return Identity::default();
+        }
+        let (wall, id) = (self.wall.as_nanos(), mix(self.wall.as_nanos() ^ u64::from(self.checksum)));
+        Identity { id: format!("{id:016x}"), created: wall / 1_000_000_000, model: self.model.clone() }
+    }
+
+    /// Bytes of its body.
+    pub(super) fn len(&self) -> usize {
+        self.body.len()
     }
 
     /// The public name that was asked for.
@@ -145,7 +159,7 @@ impl Question {
 
     /// The intention behind it: libraries repeat a call byte for byte.
     pub(super) fn turn(&self, client: u16) -> TurnId {
-        let (crc, length) = (u64::from(crc32c::crc32c(&self.body)), self.body.len() as u64);
+        let (crc, length) = (u64::from(self.checksum), self.body.len() as u64);
         TurnId::new(mix(mix(u64::from(client)) ^ (crc << 32 | length & 0xffff_ffff)).max(1))
     }
 
@@ -234,7 +248,7 @@ impl Question {
         let dialect = target.dialect();
         match (self.surface, dialect.is_gemini()) {
             (Surface::Chat | Surface::Responses | Surface::Generate | Surface::GenerateStream(_), _) => {
-                let answered = wire::answer(self.front(), dialect, body, &self.identity)?;
+                let answered = wire::answer(self.front(), dialect, body, &self.identity(target))?;
                 Ok((self.bytes(answered.body, body), answered.usage))
             }
             (Surface::Embeddings, true) => {
@@ -258,7 +272,7 @@ impl Question {
     /// A reader for a stream from this target.
     pub(super) fn reader(&self, target: &Target) -> StreamReader {
         let hidden = self.counts_usage(target) && self.peek.include_usage.is_none();
-        let stream = Stream::new(self.front(), target.dialect(), self.framing(), self.identity.clone())
+        let stream = Stream::new(self.front(), target.dialect(), self.framing(), self.identity(target))
             .include_usage(self.peek.include_usage == Some(true))
             .hide_usage(hidden && target.dialect() == Dialect::OpenAi);
         let (front, framing) = (self.front(), self.framing());
@@ -348,13 +362,18 @@ impl StreamReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proxy::Credential;
 
     /// 2025-04-19T05:20:57Z.
     const WALL: WallTime = WallTime::from_nanos(1_745_040_057_644_000_000);
 
     #[test]
     fn a_translated_answer_is_dated() {
-        assert_eq!(read(Surface::Chat, r#"{"model":"a","messages":[]}"#).identity.created, 1_745_040_057);
+        let secret = secrecy::SecretString::from("s");
+        let base = "https://g.example/v1beta";
+        let gemini = Target::new(Dialect::Gemini, base, "g", Credential::GoogleKey, "k", &secret).expect("a target");
+        let question = read(Surface::Chat, r#"{"model":"a","messages":[]}"#);
+        assert_eq!(question.identity(&gemini).created, 1_745_040_057);
     }
 
     fn read(surface: Surface, body: &'static str) -> Question {

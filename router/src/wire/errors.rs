@@ -3,6 +3,9 @@
 //! Nothing here depends on which provider was asked. Gateways, compatibility endpoints and regional front ends wrap
 //! and mix the shapes freely, so every shape is understood everywhere.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde_json::Value;
 
 use super::envelope::{BODY_MAX, Envelope};
@@ -49,6 +52,9 @@ impl Headers for http::HeaderMap {
 pub fn facts(status: u16, headers: &impl Headers, body: &[u8], now: WallTime) -> Facts {
     let success = (200..300).contains(&status);
     let body = &body[..body.len().min(BODY_MAX)];
+    if success && !may_say_something(body) {
+        return Facts::default();
+    }
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let envelope = parsed.as_ref().and_then(|body| Envelope::find(body, success));
     if success && envelope.is_none() {
@@ -71,6 +77,14 @@ pub fn facts(status: u16, headers: &impl Headers, body: &[u8], now: WallTime) ->
         retry_after: retry_after(envelope, message, effective, headers, now),
         reason,
     }
+}
+
+/// Whether a success has to be read for what is wrong in it. All that could be wrong has one of these words for a member
+/// or a value, and answers without any of them are by far the most; in the others they may be part of the text.
+fn may_say_something(body: &[u8]) -> bool {
+    static WORDS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| ["\"error\"", "\"blockReason\"", "\"content_filter\""].map(Finder::new));
+    WORDS.iter().any(|word| word.find(body).is_some())
 }
 
 /// Whether a success holds nothing because a safety rule blocked the prompt: Gemini sends no candidates and says why,

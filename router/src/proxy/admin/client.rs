@@ -6,14 +6,14 @@ use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::uri::InvalidUri;
 use http::{HeaderValue, Method, Request, Uri};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use thiserror::Error;
 
 use super::{Order, Status};
 use crate::core::Transport;
-use crate::proxy::upstream::{Limits, Upstream};
+use crate::proxy::upstream::{Limits, Outgoing, Upstream};
 
 /// How long the proxy may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,7 +103,7 @@ impl AdminClient {
             .method(method)
             .uri(format!("{}{path}", self.address))
             .header(AUTHORIZATION, self.token.clone())
-            .body(Full::new(body))
+            .body(Outgoing::new(body))
             .map_err(|error| AdminError::Unreadable(error.to_string()))?;
         let until = tokio::time::Instant::now() + PATIENCE;
         let limits = Limits { connect: until, first_byte: until };

@@ -89,7 +89,10 @@ pub(super) struct Counted {
 
 impl Connection for Counted {
     fn connected(&self) -> Connected {
-        self.stream.connected().extra(self.uses.clone())
+        // Without the addresses that the connection knows: they would be copied for every answer.
+        let is_h2 = self.stream.connected().is_negotiated_h2();
+        let connected = if is_h2 { Connected::new().negotiated_h2() } else { Connected::new() };
+        connected.extra(self.uses.clone())
     }
 }
 

@@ -1,17 +1,16 @@
 //! Calls to providers: one client with one pool, in which every attempt is visible.
 
 mod connection;
+mod outgoing;
 mod target;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use tokio::time::Instant;
 
+pub(super) use outgoing::Outgoing;
 pub(super) use target::Verb;
 pub use target::{Credential, Target, TargetError};
 
@@ -27,7 +26,7 @@ const PING: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// Where answers come from.
 #[derive(Clone)]
-pub(super) struct Upstream(Client<Connector, Full<Bytes>>);
+pub(super) struct Upstream(Client<Connector, Outgoing>);
 
 /// Until when an attempt's steps have to be done.
 #[derive(Clone, Copy, Debug)]
@@ -64,15 +63,15 @@ impl Upstream {
     /// What went wrong, as the router wants to know it.
     pub(super) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Outgoing>,
         limits: Limits,
     ) -> Result<Response<Incoming>, Transport> {
-        let connection = capture_connection(&mut request);
+        let taken = request.body().taken();
         let answer = self.0.request(request);
         tokio::pin!(answer);
         let answer = match tokio::time::timeout_at(limits.connect.min(limits.first_byte), &mut answer).await {
             Ok(answer) => answer,
-            Err(_elapsed) if connection.connection_metadata().is_none() => return Err(Transport::Connect),
+            Err(_elapsed) if !taken.get() => return Err(Transport::Connect),
             Err(_elapsed) => match tokio::time::timeout_at(limits.first_byte, &mut answer).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => return Err(Transport::FirstByteTimeout),

@@ -6,15 +6,17 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderName, HeaderValue, Method, Request, Uri};
-use http_body_util::Full;
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
+use super::outgoing::Outgoing;
 use crate::wire::{Dialect, Flavor};
 
 const GOOGLE_KEY: HeaderName = HeaderName::from_static("x-goog-api-key");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+/// Headers of a call: ours, and those that hyper adds.
+const HEADERS: usize = 6;
 const SELF: HeaderValue = HeaderValue::from_static(concat!("stormproof/", env!("CARGO_PKG_VERSION")));
 
 /// How a credential is shown.
@@ -37,6 +39,9 @@ pub struct Target {
     model: String,
     credential: (HeaderName, HeaderValue),
     flavor: Flavor,
+    /// What nearly every call asks for, so that its address need not be put together each time.
+    whole: Uri,
+    stream: Uri,
 }
 
 /// A target that cannot be called.
@@ -45,6 +50,9 @@ pub enum TargetError {
     /// The base address is not one.
     #[error("`{0}` is not an address such as `https://api.example.com/v1`")]
     Address(String),
+    /// The model's name cannot stand in an address.
+    #[error("`{0}` makes no address; is it the provider's name for the model?")]
+    Model(String),
     /// The credential cannot stand in a header.
     #[error("the secret of key `{0}` holds a character that no header may hold, such as a line break")]
     Secret(String),
@@ -94,7 +102,7 @@ impl Target {
         };
         let mut value = shown.1.map_err(|_not_a_header| TargetError::Secret(key.to_owned()))?;
         value.set_sensitive(true);
-        Ok(Self {
+        let mut target = Self {
             dialect,
             scheme: scheme.ok_or_else(unusable)?,
             authority: parts.authority.ok_or_else(unusable)?,
@@ -102,7 +110,13 @@ impl Target {
             model: model.to_owned(),
             credential: (shown.0, value),
             flavor: Flavor::of_base_url(base),
-        })
+            whole: Uri::default(),
+            stream: Uri::default(),
+        };
+        let no_address = |_not_an_address| TargetError::Model(model.to_owned());
+        (target.whole, target.stream) =
+            (target.address(Verb::Generate).map_err(no_address)?, target.address(Verb::Stream).map_err(no_address)?);
+        Ok(target)
     }
 
     /// The language it speaks.
@@ -124,12 +138,18 @@ impl Target {
     ///
     /// # Errors
     /// When the model's name makes no address.
-    pub(in crate::proxy) fn request(&self, verb: Verb, body: Bytes) -> Result<Request<Full<Bytes>>, http::Error> {
-        let path = self.path_of(verb);
-        let address = Uri::builder().scheme(self.scheme.clone()).authority(self.authority.clone()).path_and_query(path);
-        let method = if verb == Verb::Models { Method::GET } else { Method::POST };
-        let mut request = Request::builder().method(method).uri(address.build()?).body(Full::new(body))?;
+    pub(in crate::proxy) fn request(&self, verb: Verb, body: Bytes) -> Result<Request<Outgoing>, http::Error> {
+        let mut request = Request::new(Outgoing::new(body));
+        *request.uri_mut() = match verb {
+            Verb::Generate => self.whole.clone(),
+            Verb::Stream => self.stream.clone(),
+            Verb::StreamArray | Verb::Embed | Verb::EmbedOne | Verb::Predict | Verb::Count | Verb::Models => {
+                self.address(verb)?
+            }
+        };
+        *request.method_mut() = if verb == Verb::Models { Method::GET } else { Method::POST };
         let headers = request.headers_mut();
+        headers.reserve(HEADERS);
         headers.insert(self.credential.0.clone(), self.credential.1.clone());
         headers.insert(USER_AGENT, SELF);
         headers.insert(ACCEPT, if verb == Verb::Stream { EVENTS } else { JSON });
@@ -137,6 +157,11 @@ impl Target {
             headers.insert(CONTENT_TYPE, JSON);
         }
         Ok(request)
+    }
+
+    fn address(&self, verb: Verb) -> Result<Uri, http::Error> {
+        let (scheme, authority) = (self.scheme.clone(), self.authority.clone());
+        Uri::builder().scheme(scheme).authority(authority).path_and_query(self.path_of(verb)).build()
     }
 
     fn path_of(&self, verb: Verb) -> String {
@@ -214,6 +239,9 @@ mod tests {
         };
         assert!(matches!(make("api.example.com/v1", "s"), Err(TargetError::Address(_))));
         assert!(matches!(make("ftp://api.example.com", "s"), Err(TargetError::Address(_))));
+        let secret = SecretString::from("s");
+        let odd = Target::new(Dialect::Gemini, "https://g.example", "no model", Credential::GoogleKey, "k", &secret);
+        assert_eq!(odd.expect_err("a blank in an address"), TargetError::Model("no model".into()));
         let error = make("https://api.example.com", "hush\nhush").expect_err("not a header");
         assert_eq!(error, TargetError::Secret("k-01".into()));
         assert!(!error.to_string().contains("hush"), "{error}");

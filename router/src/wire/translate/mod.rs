@@ -44,6 +44,17 @@ pub enum Front {
     Gemini,
 }
 
+impl Front {
+    /// Whether these clients speak the upstream's own language, so that nothing has to be translated.
+    pub fn is_native(self, upstream: Dialect) -> bool {
+        match self {
+            Self::Chat => !upstream.is_gemini(),
+            Self::Responses => false,
+            Self::Gemini => upstream.is_gemini(),
+        }
+    }
+}
+
 /// Whose idea of a chat completion an upstream has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Flavor {
