@@ -98,6 +98,11 @@ models:
         self.folder.path().join("log")
     }
 
+    /// Writes a file beside the configuration.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).expect("written");
+    }
+
     /// Changes the configuration.
     pub(crate) fn edit(&self, from: &str, to: &str) {
         let path = self.folder.path().join("stormproof.yaml");
@@ -108,9 +113,14 @@ models:
 
     /// Starts a proxy and waits until it serves.
     pub(crate) async fn serve(&self) -> Proxy {
-        let mut proxy = Proxy::spawn(self.command(""));
+        let mut proxy = self.spawn();
         proxy.begun().await;
         proxy
+    }
+
+    /// Starts a proxy that may not come to serve.
+    pub(crate) fn spawn(&self) -> Proxy {
+        Proxy::spawn(self.command(""))
     }
 
     /// Starts a proxy with these sockets, as a service manager hands them over. It may have to wait for the log.
@@ -203,10 +213,15 @@ impl Proxy {
 
     /// Waits for a line with this in it.
     pub(crate) async fn says(&self, words: &str) -> String {
+        self.says_for_the(1, words).await
+    }
+
+    /// Waits for the n-th such line.
+    pub(crate) async fn says_for_the(&self, times: usize, words: &str) -> String {
         let mut news = self.news.clone();
         let heard = async {
             loop {
-                let found = self.said().into_iter().find(|line| line.contains(words));
+                let found = self.said().into_iter().filter(|line| line.contains(words)).nth(times - 1);
                 match found {
                     Some(line) => return Some(line),
                     None => news.changed().await.ok()?,
@@ -263,6 +278,18 @@ impl Proxy {
             assert!(!line.contains("panicked"), "{line}");
             assert!(!line.contains(SECRET), "a secret is said");
         }
+    }
+
+    /// One call of the client with this token.
+    pub(crate) async fn call_as(&self, token: &str, path: &str, body: &str) -> Answer {
+        let request = Request::builder()
+            .method(if body.is_empty() { Method::GET } else { Method::POST })
+            .uri(format!("http://{}{path}", self.front))
+            .header("authorization", format!("Bearer {token}"))
+            .header("x-deadline", "1s")
+            .body(Full::from(body.to_owned()))
+            .expect("a request");
+        self.send(request).await.expect("an answer")
     }
 
     /// One call of a client; an error when the connection broke before an answer began.

@@ -16,6 +16,8 @@ pub(crate) enum Deed {
     Say(u16, String),
     /// Streams so many events and ends in order.
     Stream(usize),
+    /// Streams an event, and the rest once it is told to.
+    StreamWhenTold(watch::Receiver<bool>),
     /// Streams one event after the other for as long as somebody reads.
     StreamForever,
     /// Sends these bytes, whatever they mean, and closes.
@@ -132,6 +134,13 @@ impl Provider {
                     (0..events).for_each(|_| text += &chunk(EVENT));
                     text += &chunk(&format!("data: {ANSWER}\r\n\r\n"));
                     stream.write_all((text + "0\r\n\r\n").as_bytes()).await?;
+                }
+                Deed::StreamWhenTold(mut told) => {
+                    stream.write_all((STREAM_HEAD.to_owned() + &chunk(EVENT)).as_bytes()).await?;
+                    // A test that has ended tells nothing any more.
+                    let _ = told.wait_for(|told| *told).await;
+                    let last = chunk(&format!("data: {ANSWER}\r\n\r\n"));
+                    stream.write_all((last + "0\r\n\r\n").as_bytes()).await?;
                 }
                 Deed::StreamForever => {
                     stream.write_all(STREAM_HEAD.as_bytes()).await?;

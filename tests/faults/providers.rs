@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::process::{ASK, Answer, Proxy, Site};
+use crate::process::{ASK, Answer, Proxy, Site, tier};
 use crate::provider::{ANSWER, Deed, EVENT, Provider, chunk};
 
 const STREAM: &str = "/v1beta/models/m:streamGenerateContent?alt=sse";
@@ -122,4 +122,25 @@ async fn a_providers_error_does_not_give_the_key_away() {
     proxy.says("the event log is closed").await;
     proxy.is_sound();
     site.keeps_its_secrets();
+}
+
+#[tokio::test]
+async fn what_a_broken_call_may_have_cost_is_told_apart() {
+    let provider = Provider::start().await;
+    let site = Site::new(provider.address, 100, "");
+    site.edit("price: 1 USD/answer,", "price: {input: 1, output: 10}, output_max: 1k,");
+    let proxy = site.serve().await;
+    let ask = async || proxy.call("/v1beta/models/paid:generateContent", "500ms", ASK).await.expect("an answer");
+    assert_eq!(ask().await.status, 200);
+    let certain = tier(&proxy.status().await, "paid")["spent_usd"].as_f64().expect("a number");
+    assert!(certain > 0.0 && certain < 0.001, "the provider counted five tokens: {certain}");
+    provider.does(|_| Deed::Reset);
+    assert!(ask().await.status.is_server_error());
+    let status = proxy.status().await;
+    let figure = |name: &str| tier(&status, "paid")[name].as_f64().expect("a number");
+    // A thousand tokens of an answer at the most, for each of the calls that may have run.
+    assert!(figure("assumed_usd") >= 0.01, "{status}");
+    assert!((figure("spent_usd") - figure("assumed_usd") - certain).abs() < 1e-9, "{status}");
+    assert!(proxy.look("/metrics").await.body.contains("stormproof_tier_spend_assumed_usd"));
+    proxy.is_sound();
 }

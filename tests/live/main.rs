@@ -8,6 +8,7 @@ mod command;
 mod http;
 mod incident;
 mod stage;
+mod storm;
 
 /// Days on a fast clock must not fight for the processor: they are run one after the other.
 static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

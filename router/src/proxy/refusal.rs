@@ -35,6 +35,9 @@ pub(super) fn error(verdict: &Verdict, settings: &Settings, clock: &Clock) -> Cl
 fn headline(verdict: &Verdict) -> (&'static str, &'static str) {
     match (verdict.outcome, verdict.status) {
         (Outcome::Deadline, _) => ("deadline_exceeded", "The deadline came before an answer"),
+        (Outcome::Refused, 429) if verdict.causes.is_empty() => {
+            ("rate_limit_exceeded", "Your own requests or tokens per minute are used up")
+        }
         (Outcome::Refused, 429) => ("rate_limit_exceeded", "Your own limit is used up"),
         (Outcome::Refused, 403) => ("model_not_allowed", "This key may not ask for this model"),
         (Outcome::Refused, _) => ("no_capacity", "No start before the deadline is possible"),

@@ -22,6 +22,9 @@ pub enum TlsError {
         /// Why.
         source: pem::Error,
     },
+    /// A file that holds no certificate.
+    #[error("{0} holds no certificate; it must be a PEM file with the chain, our own certificate first")]
+    Empty(PathBuf),
     /// Certificate and key do not fit together.
     #[error("the certificate and the key cannot be used together: {0}")]
     Pair(#[from] rustls::Error),
@@ -33,6 +36,9 @@ pub(super) fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {
     let chain = CertificateDer::pem_file_iter(&files.cert)
         .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
         .map_err(certificate)?;
+    if chain.is_empty() {
+        return Err(TlsError::Empty(files.cert.clone()));
+    }
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|source| TlsError::File { path: files.key.clone(), source })?;
     let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
