@@ -132,12 +132,10 @@ pub(super) fn coded(status: u16, code: &'static str, message: impl Into<String>)
 impl Served<'_> {
     fn write(&self, headers: &mut HeaderMap) {
         identify(headers, self.request);
-        if let Some((dispatch, live)) = self.by {
-            if let Some(label) = live.label(dispatch.deployment) {
-                for (name, value) in [(TIER, &label.tier), (DEPLOYMENT, &label.deployment)] {
-                    if let Some(value) = value {
-                        headers.insert(name, value.clone());
-                    }
+        if let Some(label) = self.by.and_then(|(dispatch, live)| live.label(dispatch.deployment)) {
+            for (name, value) in [(TIER, &label.tier), (DEPLOYMENT, &label.deployment)] {
+                if let Some(value) = value {
+                    headers.insert(name, value.clone());
                 }
             }
         }
