@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// The four ways to ask; the last member says whether it is a stream.
 fn ask(number: u32) -> (Ask, bool) {
-    let (model, stream) = (["cheap", "dear", "cheap"][number as usize % 3], number % 2 == 0);
+    let (model, stream) = (["cheap", "dear", "cheap"][number as usize % 3], number.is_multiple_of(2));
     let ask = if number % 4 < 2 {
         let body =
             json!({"model": model, "stream": stream, "messages": [{"role": "user", "content": format!("q{number}")}]});
