@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args as ClapArgs;
 use serde_json::json;
-use stormproof_router::log::{Calendar, Difference, Exported, Header, Place, Reader, Report, VerifyError, When};
+use stormproof_router::log::{Calendar, Difference, Exported, Header, Place, Reader, Report, Torn, VerifyError, When};
 use stormproof_simulator::study::recorded::Verification;
 
 use crate::failure::Failure;
@@ -44,10 +44,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let first = Reader::open(&args.log)?.header().clone();
     let from = args.from.as_ref().map(|from| from.place(&first, &args.clock.zone));
     match verify(&args.log, from) {
-        Ok(report) => {
+        Ok((report, torn)) => {
             match args.format {
-                Format::Table => print(&sentences(args, &first, &report))?,
-                Format::Json => print(&document(args, &first, Ok(&report)))?,
+                Format::Table => print(&sentences(args, &first, &report, torn.as_ref()))?,
+                Format::Json => print(&document(args, &first, Ok((&report, torn.as_ref()))))?,
+            }
+            if report.events == 0 {
+                return Err(Failure::Input(format!("error: {}: it holds no event to verify", args.log.display())));
             }
             if report.decisions == 0 && !report.others.is_empty() { Err(not_verifiable(args, &report)) } else { Ok(()) }
         }
@@ -65,17 +68,17 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 }
 
 /// Verifies, with a progress bar over the log's bytes.
-fn verify(log: &Path, from: Option<Place>) -> Result<Report, VerifyError> {
+fn verify(log: &Path, from: Option<Place>) -> Result<(Report, Option<Torn>), VerifyError> {
     let mut verification = Verification::new(log, from)?;
     let bar = progress_bytes(verification.reader().progress()?.1);
     while verification.step(STRIDE)? {
         bar.set_position(verification.reader().progress()?.0);
     }
     bar.finish_and_clear();
-    Ok(verification.report().clone())
+    Ok((verification.report().clone(), verification.reader().torn().cloned()))
 }
 
-fn sentences(args: &Args, first: &Header, report: &Report) -> String {
+fn sentences(args: &Args, first: &Header, report: &Report, torn: Option<&Torn>) -> String {
     let Report { events, inputs, decisions, checkpoints, missing, unverified, others, end } = report;
     let calendar = Calendar::new(first.epoch, args.clock.zone.time_zone());
     let mut text = format!(
@@ -91,6 +94,9 @@ fn sentences(args: &Args, first: &Header, report: &Report) -> String {
     if *missing > 0 {
         text.push_str(&format!("\n{missing} events are missing: the storage was full, as the log itself says."));
     }
+    if let Some(torn) = torn {
+        text.push_str(&format!("\nAfter them stand {torn}."));
+    }
     if *unverified > 0 {
         let why = if others.is_empty() {
             "the log begins before its first checkpoint with nothing to compare with".to_owned()
@@ -103,7 +109,7 @@ fn sentences(args: &Args, first: &Header, report: &Report) -> String {
     text
 }
 
-fn document(args: &Args, first: &Header, result: Result<&Report, &Difference>) -> String {
+fn document(args: &Args, first: &Header, result: Result<(&Report, Option<&Torn>), &Difference>) -> String {
     let mut document = json!({
         "log": args.log.display().to_string(),
         "policy": first.policy,
@@ -111,7 +117,8 @@ fn document(args: &Args, first: &Header, result: Result<&Report, &Difference>) -
         "same": result.is_ok(),
     });
     let details = match result {
-        Ok(report) => json!({
+        Ok((report, torn)) => json!({
+            "torn_bytes": torn.map_or(0, |torn| torn.bytes),
             "events": report.events,
             "inputs": report.inputs,
             "decisions": report.decisions,

@@ -10,7 +10,7 @@ use clap::Args as ClapArgs;
 use stormproof_router::core::{RequestId, Settings, TurnId};
 use stormproof_router::log::{Export, Filter, Kind, Reader, Subjects, When};
 
-use super::Clock;
+use super::{Clock, warn};
 use crate::failure::Failure;
 
 /// Print events as JSON Lines, with names instead of numbers
@@ -83,6 +83,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         }
     }
     out.flush()?;
+    if let Some(torn) = reader.torn() {
+        warn(&format!("after these events: {torn}"))?;
+    }
     if shown == 0 { known(args, subjects.settings()) } else { Ok(()) }
 }
 

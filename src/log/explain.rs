@@ -8,7 +8,7 @@ use stormproof_router::core::RequestId;
 use stormproof_router::log::{Calendar, ExplainError, Reader, worst};
 use stormproof_simulator::study::recorded::account;
 
-use super::Clock;
+use super::{Clock, torn};
 use crate::failure::Failure;
 use crate::outcome::print;
 
@@ -44,7 +44,8 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Ok(account) => print(&account.story(&args.clock.zone)),
         Err(ExplainError::Read(error)) => Err(error.into()),
         Err(error @ (ExplainError::NoSuchRequest { .. } | ExplainError::NoRequests)) => {
-            Err(Failure::Input(format!("error: {}: {error}", args.log.display())))
+            let torn = torn(&args.log)?.map(|torn| format!("; what is missing may stand in {torn}"));
+            Err(Failure::Input(format!("error: {}: {error}{}", args.log.display(), torn.unwrap_or_default())))
         }
     }
 }
@@ -54,7 +55,8 @@ fn list(args: &Args, count: usize) -> Result<(), Failure> {
     let calendar = Calendar::new(epoch, args.clock.zone.time_zone());
     let found = worst(&args.log, count)?;
     let Some(first) = found.first() else {
-        return print("No request in this log has ended.");
+        let torn = torn(&args.log)?.map(|torn| format!(" At its end stand {torn}."));
+        return print(&format!("No request in this log has ended.{}", torn.unwrap_or_default()));
     };
     let mut text = String::new();
     for worst in &found {

@@ -49,15 +49,14 @@ fn lines(args: &Args, header: &Header, stats: &Stats) -> String {
     line("spend", stats.spend.to_string());
     line("events", format!("{}: {}", stats.events(), counts(&stats.kinds)));
     let segments = if stats.segments == 1 { "1 segment".to_owned() } else { format!("{} segments", stats.segments) };
-    line("size", format!("{} bytes in {segments}, {:.1} bytes an event", stats.bytes, stats.bytes_per_event()));
+    let each =
+        if stats.events() == 0 { String::new() } else { format!(", {:.1} bytes an event", stats.bytes_per_event()) };
+    line("size", format!("{} bytes in {segments}{each}", stats.bytes));
     if stats.missing > 0 {
         line("missing", format!("{} events that the storage did not take", stats.missing));
     }
     if let Some(torn) = &stats.torn {
-        line(
-            "torn",
-            format!("{} bytes of {} from offset {} on, which a crash left", torn.bytes, torn.segment, torn.offset),
-        );
+        line("torn", torn.to_string());
     }
     text
 }

@@ -188,6 +188,20 @@ fn logs_that_cannot_be_read_say_where_and_what_to_do() {
     assert_eq!(code, 2);
     assert!(error.starts_with("error: 00000002.log is damaged at offset "), "{error}");
     assert!(error.contains(": a broken frame with sound ones after it; everything before it can be read"), "{error}");
+    // Damage to the last frame is what a crash leaves. It takes no command by surprise, and none is silent about it.
+    copy(Path::new(&log("stormproof-1")), &at("torn"));
+    broken::flip(&at("torn/00000001.log"), 9_000);
+    let torn = at("torn").display().to_string();
+    let tear = " bytes of 00000001.log from offset ";
+    let (code, error) = refused(&["log", "explain", &torn, "3"], folder.path());
+    assert!(code == 2 && error.contains("there is no request in this log") && error.contains(tear), "{error}");
+    assert!(said(&["log", "explain", &torn, "--worst", "3"]).contains(tear));
+    assert!(said(&["log", "stats", &torn]).contains(tear));
+    let output = run(&["log", "cat", &torn]);
+    assert!(output.status.success() && text(&output.stderr).contains(tear), "{output:?}");
+    let output = run(&["replay", &torn]);
+    assert_eq!(output.status.code(), Some(2), "nothing of it was verified");
+    assert!(text(&output.stdout).contains(tear) && text(&output.stderr).contains("holds no event"), "{output:?}");
     // What is before the damage is printed.
     let output = run(&["log", "cat", &damaged]);
     assert_eq!(output.status.code(), Some(2));
@@ -294,5 +308,8 @@ fn stats_are_for_people_and_for_programs() {
     assert_eq!(document["requests"].as_u64(), Some(closed));
     assert_eq!(document["kinds"]["arrived"], document["requests"]);
     let torn = said(&["log", "stats", &golden("log/torn").display().to_string()]);
-    assert!(torn.contains("\ntorn         ") && torn.contains(", which a crash left"), "{torn}");
+    assert!(
+        torn.contains("\ntorn         ") && torn.contains("a crash leaves that, and so does damage to the last frame"),
+        "{torn}"
+    );
 }

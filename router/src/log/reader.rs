@@ -1,5 +1,6 @@
 //! Reading a log: event by event across its segments, from the start or from a checkpoint, while it grows.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -91,6 +92,17 @@ pub struct Torn {
     pub offset: u64,
     /// Bytes after that.
     pub bytes: u64,
+}
+
+impl fmt::Display for Torn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, offset, bytes } = self;
+        write!(
+            f,
+            "{bytes} bytes of {segment} from offset {offset} on that are no whole frame: a crash leaves that, and so does \
+             damage to the last frame"
+        )
+    }
 }
 
 /// Which checkpoint to begin at.
