@@ -317,6 +317,8 @@ impl StreamReader {
     /// # Errors
     /// When the stream is of no more use.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), Failure> {
+        // Hardly anything becomes longer than it was.
+        self.out.reserve(piece.len());
         self.stream.push(piece, &mut self.out)
     }
 

@@ -345,6 +345,21 @@ pub(super) fn write_event(out: &mut Vec<u8>, before: &[u8], payload: &[u8], afte
     out.extend_from_slice(after);
 }
 
+/// Appends one event whose payload is this value, as [`write_event`] does, without writing the payload twice.
+pub(super) fn write_value(out: &mut Vec<u8>, before: &[u8], value: &impl Serialize, after: &[u8]) {
+    out.extend_from_slice(before);
+    let start = out.len();
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        // As in `to_vec`.
+        out.truncate(start);
+    }
+    if memchr2(b'\n', b'\r', &out[start..]).is_some() {
+        let payload = out.split_off(start);
+        out.extend(payload.into_iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
+    }
+    out.extend_from_slice(after);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::{memchr2, memchr2_iter};
 
 /// An event larger than this is a broken stream. Generated images come inside events, so it is generous.
 const EVENT_MAX: usize = 64 << 20;
@@ -172,7 +172,7 @@ fn sse_event(raw: &[u8]) -> Event<'_> {
     let raw = raw.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(raw);
     let mut data: Option<Cow<'_, [u8]>> = None;
     let mut stray = false;
-    for line in raw.split(|byte| matches!(byte, b'\r' | b'\n')).filter(|line| !line.is_empty()) {
+    for line in lines(raw).filter(|line| !line.is_empty()) {
         let (name, value) = match memchr::memchr(b':', line) {
             Some(colon) => (&line[..colon], &line[colon + 1..]),
             None => (line, &line[line.len()..]),
@@ -197,6 +197,16 @@ fn sse_event(raw: &[u8]) -> Event<'_> {
         None if stray => Event::Stray,
         None => Event::Filler,
     }
+}
+
+/// What stands between line ends, found many bytes at a time: an event is one long line as a rule.
+fn lines(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut start = 0;
+    memchr2_iter(b'\r', b'\n', raw).chain([raw.len()]).map(move |end| {
+        let line = &raw[start..end];
+        start = end + 1;
+        line
+    })
 }
 
 /// The payload of one piece of an array.

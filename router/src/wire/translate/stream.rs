@@ -10,7 +10,7 @@ use crate::core::{Facts, Reason, Usage, WallTime};
 use crate::wire::dialect::Dialect;
 use crate::wire::errors::facts;
 use crate::wire::gemini::Answer;
-use crate::wire::json::{to_vec, write_event};
+use crate::wire::json::write_value;
 use crate::wire::open_ai::{Message, Reply};
 use crate::wire::sse::{Event, Framing, Splitter, Unframed, last_event};
 use crate::wire::usage::{GeminiCounts, OpenAiCounts};
@@ -268,7 +268,7 @@ impl Relay {
 }
 
 fn write_chunk(reply: &Reply<'_>, out: &mut Vec<u8>) {
-    write_event(out, b"data: ", &to_vec(reply), b"\n\n");
+    write_value(out, b"data: ", reply, b"\n\n");
 }
 
 fn gemini_event<'a>(data: &'a [u8], usage: &mut Option<Usage>) -> Result<Answer<'a>, Failure> {
