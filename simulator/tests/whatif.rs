@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use stormproof_router::core::{Duration, KeyId, Reason, Settings, Timestamp};
+use stormproof_router::core::{Duration, KeyId, Reason, Settings, Timestamp, Tokens};
 use stormproof_simulator::baselines::litellm::{Options, Seconds, Version};
+use stormproof_simulator::clients::{Arrivals, TraceTurn};
+use stormproof_simulator::engine::Day;
 use stormproof_simulator::scenario::{self, Files};
 use stormproof_simulator::study::families::family;
 use stormproof_simulator::study::record::{folder, record};
@@ -243,4 +245,29 @@ fn what_clients_do_about_failures_is_told_from_what_they_did() {
     let recorded = day.figures();
     let again = Figures::of(&simulate(&scenario.case, &scenario.contenders[0].policy, 1, &mut ()).0);
     assert!((again.success_rate - recorded.success_rate).abs() < 0.15, "{again:?} {recorded:?}");
+}
+
+#[test]
+fn users_who_leave_by_themselves_leave_in_the_written_day_too() {
+    let mut case = hour("c");
+    case.day.duration = Duration::from_secs(600);
+    // Every seventh user waits no longer than a few seconds, too short for most answers.
+    let turns = (0..300).map(|index: u64| TraceTurn {
+        at: Timestamp::ZERO + Duration::from_secs(2 * index),
+        input: Some(Tokens::new(1000)),
+        output: Some(Tokens::new(500)),
+        leaves: index.is_multiple_of(7).then(|| Duration::from_millis(2_000 + 13 * index)),
+    });
+    case.day.clients[0].arrivals = Arrivals::Trace(turns.collect());
+    case.day.happenings = Day::leaving(&case.day.clients);
+    assert_eq!(case.day.happenings.len(), 43);
+    let day = recorded(&case, &ours(&case, "stormproof", &[]), 1);
+    let (text, scenario) = as_scenario(&day);
+    let left = |day: &Day| -> Vec<Timestamp> { Day::leaving(&day.clients).iter().map(|(at, _)| *at).collect() };
+    let (before, after) = (left(&case.day), left(&scenario.case.day));
+    // One whose answer was quicker did not leave, and was not seen to want to.
+    assert!(after.len() > 38 && after.iter().all(|at| before.contains(at)), "{before:?}\n{after:?}\n{text}");
+    assert_eq!(scenario.case.day.happenings.len(), after.len());
+    let again = Figures::of(&simulate(&scenario.case, &scenario.contenders[0].policy, 1, &mut ()).0);
+    assert!((again.success_rate - day.figures().success_rate).abs() < 0.03, "{again:?} {:?}", day.figures());
 }

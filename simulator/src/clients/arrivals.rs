@@ -94,7 +94,7 @@ impl Turn {
     }
 
     fn new(spec: &Spec, client: u16, index: u64, at: Timestamp, seed: u64) -> Self {
-        let key = u64::from(client) << 48 | index & INDEX;
+        let key = key(u64::from(client), index);
         let Sizes { input, output, .. } = spec.sizes;
         let bits = Stream::Tokens.draw(seed, key, 0);
         let tokens = |shape: Shape, purpose| match shape {
@@ -106,6 +106,11 @@ impl Turn {
         };
         Self { at, key, client, input: tokens(input, 1), output: tokens(output, 2) }
     }
+}
+
+/// The key of a turn: which group of clients, and which of its turns.
+pub(crate) fn key(client: u64, index: u64) -> u64 {
+    client << 48 | index & INDEX
 }
 
 /// The part of a key that numbers the turns of one client spec.

@@ -7,6 +7,7 @@ mod behaviour;
 mod spec;
 mod trace;
 
+pub(crate) use arrivals::key;
 pub use arrivals::{Turn, turns};
 pub use behaviour::{Behaviour, Failure, Next};
 pub use spec::{Arrivals, Ladder, Rate, Retries, Sdk, Sizes, Spec, TraceTurn};

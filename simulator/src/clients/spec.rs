@@ -65,6 +65,8 @@ pub struct TraceTurn {
     pub input: Option<Tokens>,
     /// Its answer; `None` draws it.
     pub output: Option<Tokens>,
+    /// How long after the arrival its user goes away, if that is before the group's patience ends.
+    pub leaves: Option<Duration>,
 }
 
 /// How large turns are, in tokens.

@@ -10,7 +10,7 @@ use super::spec::TraceTurn;
 pub enum TraceError {
     /// The first line does not name the columns.
     #[error(
-        "line 1: expected the columns `at`, and optionally `input` and `output`, separated by commas; found `{found}`"
+        "line 1: expected the columns `at`, and optionally `input`, `output` and `leaves`, separated by commas; found `{found}`"
     )]
     Header {
         /// What it says.
@@ -44,8 +44,9 @@ pub enum TraceError {
     },
 }
 
-/// Reads a trace. `at` is a duration since the start of the run (`12.5`, `3m20s`), `input` and `output` are tokens; an
-/// empty field is drawn like the turns of a client without a trace.
+/// Reads a trace. `at` is a duration since the start of the run (`12.5`, `3m20s`), `input` and `output` are tokens, and
+/// `leaves` is how long after that the user goes away; an empty field is drawn like the turns of a client without a trace,
+/// and nobody leaves before their patience ends.
 ///
 /// # Errors
 /// With the line, when a column is missing, a field cannot be read, or time goes back.
@@ -53,7 +54,7 @@ pub fn parse_trace(text: &str) -> Result<Vec<TraceTurn>, TraceError> {
     let mut lines = text.lines().enumerate();
     let header = lines.next().map_or("", |(_, line)| line);
     let columns: Vec<&str> = header.split(',').map(str::trim).collect();
-    let known = columns.iter().all(|column| ["at", "input", "output"].contains(column));
+    let known = columns.iter().all(|column| ["at", "input", "output", "leaves"].contains(column));
     if !known || !columns.contains(&"at") {
         return Err(TraceError::Header { found: header.to_owned() });
     }
@@ -73,16 +74,17 @@ fn parse_line(line: usize, text: &str, columns: &[&str]) -> Result<TraceTurn, Tr
     if fields.len() != columns.len() {
         return Err(TraceError::Fields { line, found: fields.len(), expected: columns.len() });
     }
-    let mut turn = TraceTurn { at: Timestamp::ZERO, input: None, output: None };
+    let mut turn = TraceTurn { at: Timestamp::ZERO, input: None, output: None, leaves: None };
     for (column, field) in columns.iter().zip(fields) {
         let wrong = |expected| TraceError::Field { line, found: field.to_owned(), expected };
-        if *column == "at" {
-            let at: Duration =
-                field.parse().map_err(|_not_a_duration| wrong("time since the start, such as `12.5` or `3m20s`"))?;
-            turn.at = Timestamp::ZERO + at;
-        } else if !field.is_empty() {
-            let tokens = Some(Tokens::new(field.parse().map_err(|_not_a_number| wrong("number of tokens"))?));
-            if *column == "input" { turn.input = tokens } else { turn.output = tokens }
+        let length = |expected| field.parse::<Duration>().map_err(|_not_a_duration| wrong(expected));
+        let tokens = || field.parse().map(Tokens::new).map_err(|_not_a_number| wrong("number of tokens"));
+        match *column {
+            "at" => turn.at = Timestamp::ZERO + length("time since the start, such as `12.5` or `3m20s`")?,
+            _other if field.is_empty() => {}
+            "leaves" => turn.leaves = Some(length("time since the arrival, such as `12.5` or `3m20s`")?),
+            "input" => turn.input = Some(tokens()?),
+            _output => turn.output = Some(tokens()?),
         }
     }
     Ok(turn)
@@ -100,6 +102,8 @@ mod tests {
         assert_eq!((turns[1].at, turns[1].input), (Timestamp::from_nanos(12_500_000_000), None));
         assert_eq!(turns[2].input, Some(Tokens::new(10)));
         assert_eq!(parse_trace("at\n5\n").unwrap().len(), 1);
+        let left = parse_trace("at,leaves\n5,\n6,1m5s\n").unwrap();
+        assert_eq!((left[0].leaves, left[1].leaves), (None, Some(Duration::from_secs(65))));
     }
 
     #[test]
@@ -112,6 +116,10 @@ mod tests {
             "line 3: `x` is not a time since the start, such as `12.5` or `3m20s`"
         );
         assert_eq!(said("at,input\n1,-2\n"), "line 2: `-2` is not a number of tokens");
+        assert_eq!(
+            said("at,leaves\n1,soon\n"),
+            "line 2: `soon` is not a time since the arrival, such as `12.5` or `3m20s`"
+        );
         assert_eq!(said("at,input\n1\n"), "line 2: 1 fields where the header has 2");
         assert_eq!(said("at\n2\n1\n"), "line 3: earlier than the line before; sort the file by `at`");
     }

@@ -43,6 +43,22 @@ pub enum Happening {
 }
 
 impl Day {
+    /// The users who go away by themselves, as the traces of these clients tell; in ascending order.
+    pub fn leaving(clients: &[clients::Spec]) -> Vec<(Timestamp, Happening)> {
+        let mut all = Vec::new();
+        for (group, spec) in (0..).zip(clients) {
+            let clients::Arrivals::Trace(turns) = &spec.arrivals else { continue };
+            for (index, turn) in (0..).zip(turns) {
+                if let Some(after) = turn.leaves {
+                    let leaves = Happening::Leaves { turn: clients::key(group, index), began: turn.at };
+                    all.push((turn.at + after, leaves));
+                }
+            }
+        }
+        all.sort_by_key(|(at, _)| *at);
+        all
+    }
+
     /// The end of the last turn's patience: no overload later than this matters.
     pub fn horizon(&self) -> Timestamp {
         let patience = self.clients.iter().map(|client| client.patience).max().unwrap_or(Duration::ZERO);

@@ -216,7 +216,7 @@ impl Document {
         let settings = config.rehearse(start)?;
         let stamp = zone.stamp(start);
         let scene = Scene::new(&config, &settings, (start, zone), duration);
-        let (world, happenings) = world::world(&scene, &written, &mut report);
+        let (world, mut happenings) = world::world(&scene, &written, &mut report);
         let client = |client| clients::client(&scene, client, &*self.files, &mut report);
         let clients: Vec<_> = written.clients.iter().filter_map(client).collect();
         if written.clients.is_empty() {
@@ -232,6 +232,8 @@ impl Document {
             }
         };
         report.finish()?;
+        happenings.extend(Day::leaving(&clients));
+        happenings.sort_by_key(|(at, _)| *at);
         let day = Day { start, duration, world, clients, happenings };
         let case = Case { name: self.name(), day, settings: Arc::new(settings), assumed };
         let ScenarioFile { about, seeds, .. } = written;

@@ -126,7 +126,8 @@ pub struct Client {
     /// How long those users think; 30s unless set.
     #[serde(default)]
     pub think: Option<Drawn<Period>>,
-    /// Recorded arrivals: a CSV file with the columns `at`, and optionally `input` and `output`.
+    /// Recorded arrivals: a CSV file with the columns `at`, and optionally `input`, `output` and `leaves` (how
+    /// long after `at` the user goes away).
     #[serde(default)]
     pub trace: Option<At<String>>,
     /// How large turns are.

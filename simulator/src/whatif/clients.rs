@@ -3,13 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use stormproof_router::core::{Duration, Endpoint, Settings, Timestamp, Tokens};
+use stormproof_router::core::{Duration, Endpoint, Settings, Tokens};
 
 use super::evidence::{End, Evidence, Shape, Turn};
 use super::universe::Universe;
-use crate::clients::{Arrivals, Behaviour, Ladder, Next, Retries, Sdk, Sizes, Spec, TraceTurn};
+use crate::clients::{Arrivals, Behaviour, Ladder, Next, Retries, Sdk, Sizes, Spec, TraceTurn, key};
 use crate::draws::Shape as Drawn;
-use crate::engine::Happening;
 
 /// The clients of a recorded day.
 #[derive(Clone, Debug, Default)]
@@ -19,8 +18,6 @@ pub(super) struct Crowd {
     pub(super) keys: Vec<u64>,
     /// The patience of each turn.
     pub(super) patience: Vec<Duration>,
-    /// Users who went away, each at a time of their own.
-    pub(super) leaving: Vec<(Timestamp, Happening)>,
 }
 
 /// What clients are known to do, the likeliest first where nothing tells them apart.
@@ -51,7 +48,6 @@ impl Crowd {
         for (shape, turns) in &groups {
             crowd.join(shape, turns, evidence, &sizes);
         }
-        crowd.leaving.sort_by_key(|(at, _)| *at);
         crowd
     }
 
@@ -73,15 +69,14 @@ impl Crowd {
         let (patience, shared) = patience(&all, shape.deadline, &retries);
         let trace = turns.iter().zip(0..).map(|(turn, index): (&usize, u64)| {
             let one = &evidence.turns[*turn];
-            self.keys[*turn] = group << 48 | index;
+            self.keys[*turn] = key(group, index);
             self.patience[*turn] = patience;
-            if let Some(at) = one.left().filter(|at| shared.is_none_or(|shared| !is_near(at.since(one.at()), shared))) {
-                let leaves = Happening::Leaves { turn: self.keys[*turn], began: one.at() };
-                self.leaving.push((at, leaves));
-            }
+            // Who goes away when all do has no time of their own.
+            let leaves = one.left().map(|at| at.since(one.at()));
+            let leaves = leaves.filter(|after| shared.is_none_or(|shared| !is_near(*after, shared)));
             let guess = Tokens::new((f64::from(one.estimate.get()) / estimate + 0.5) as u32);
             let (input, output) = sizes[*turn].map_or((guess, None), |(input, output)| (input, Some(output)));
-            TraceTurn { at: one.at(), input: Some(input), output }
+            TraceTurn { at: one.at(), input: Some(input), output, leaves }
         });
         let trace = trace.collect();
         self.specs.push(Spec {

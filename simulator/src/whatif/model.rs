@@ -93,8 +93,8 @@ impl Model {
             let chance = &mut Chance::new(seed, LATENCIES + index);
             fit.upstream(settings, index as usize, seed, self.fences.charged[index as usize], chance)
         });
-        let mut happenings: Vec<(Timestamp, Happening)> =
-            self.orders.iter().chain(&self.crowd.leaving).chain(later).cloned().collect();
+        let mut happenings: Vec<(Timestamp, Happening)> = self.orders.iter().chain(later).cloned().collect();
+        happenings.extend(Day::leaving(clients));
         happenings.sort_by_key(|(at, _)| *at);
         let world = Spec {
             resets: self.resets.clone(),

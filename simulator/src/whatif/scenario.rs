@@ -128,7 +128,6 @@ impl Writing<'_> {
         all.extend(super::assumed::sentences(self.evidence, self.model).into_iter().skip(1));
         all.push("the providers' dialects".to_owned());
         for (count, what) in [
-            (self.model.crowd.leaving.len(), "users who went away at times of their own stay"),
             (self.evidence.later.len(), "changes of the settings during the day are left out"),
             (self.evidence.orders.len(), "operators' orders about keys and quotas are left out"),
         ] {
@@ -146,14 +145,15 @@ impl Writing<'_> {
     }
 
     fn trace(&self, spec: &Spec) -> String {
-        let mut out = "at,input,output\n".to_owned();
+        let mut out = "at,input,output,leaves\n".to_owned();
         let Arrivals::Trace(turns) = &spec.arrivals else { return out };
         for turn in turns {
             let at = turn.at.since(Timestamp::ZERO).saturating_sub(self.zero);
             let count = |tokens: Option<stormproof_router::core::Tokens>| {
                 tokens.map_or(String::new(), |tokens| tokens.get().to_string())
             };
-            let _ = writeln!(out, "{at},{},{}", count(turn.input), count(turn.output));
+            let leaves = turn.leaves.map_or(String::new(), |after| after.to_string());
+            let _ = writeln!(out, "{at},{},{},{leaves}", count(turn.input), count(turn.output));
         }
         out
     }

@@ -178,7 +178,8 @@ fn retrying_an_empty_pool() {
     let mut settings = settings();
     settings.deployments.retain(|deployment: &Deployment| deployment.tier.get() == 1);
     let mut day = failing(&[(PAID, 429, None)]);
-    let asks = [0, 100, 1000].map(|secs| TraceTurn { at: at(f64::from(secs)), input: None, output: None });
+    let asks =
+        [0, 100, 1000].map(|secs| TraceTurn { at: at(f64::from(secs)), input: None, output: None, leaves: None });
     day.clients[0].arrivals = Arrivals::Trace(asks.to_vec());
     day.clients[0].model = ModelId::new(1);
     day.duration = Duration::from_secs(1001);

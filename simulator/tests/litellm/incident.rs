@@ -49,7 +49,7 @@ fn options() -> Options {
 
 /// A user who asks at these moments, streaming where the log shows it, through aider over its library.
 fn user(model: ModelId, stream: bool, asks: &[Timestamp]) -> Spec {
-    let asks = asks.iter().map(|at| TraceTurn { at: *at, input: None, output: None }).collect();
+    let asks = asks.iter().map(|at| TraceTurn { at: *at, input: None, output: None, leaves: None }).collect();
     let patience = Duration::from_secs(600);
     Spec { stream, retries: Retries::AIDER, ..Spec::simple(model, Arrivals::Trace(asks), patience) }
 }
