@@ -1,5 +1,7 @@
 //! What a reader gives: one thing on record, in the core's own types.
 
+use std::collections::BTreeSet;
+
 use crate::core::{AttemptId, Input, Output, RequestId, Timestamp, WallTime};
 
 /// One thing on record.
@@ -78,15 +80,25 @@ pub struct Gap {
     pub since: Timestamp,
 }
 
-impl InFlight {
+/// What a driver has in its hands while a log is followed: sets, for thousands of calls may be under way.
+#[derive(Debug, Default)]
+pub(super) struct Hands {
+    requests: BTreeSet<RequestId>,
+    attempts: BTreeSet<AttemptId>,
+}
+
+impl Hands {
     /// Keeps up with an event.
     pub(super) fn follow(&mut self, what: &What) {
         match what {
-            What::Input(Input::Arrived(arrived)) => insert(&mut self.requests, arrived.request),
-            What::Input(Input::Finished(finished)) => remove(&mut self.attempts, finished.attempt),
-            What::Output(Output::Dispatch(dispatch)) => insert(&mut self.attempts, dispatch.attempt),
-            What::Output(Output::Close { request, .. }) => remove(&mut self.requests, *request),
-            What::Checkpoint(checkpoint) => self.clone_from(&checkpoint.in_flight),
+            What::Input(Input::Arrived(arrived)) => drop(self.requests.insert(arrived.request)),
+            What::Input(Input::Finished(finished)) => drop(self.attempts.remove(&finished.attempt)),
+            What::Output(Output::Dispatch(dispatch)) => drop(self.attempts.insert(dispatch.attempt)),
+            What::Output(Output::Close { request, .. }) => drop(self.requests.remove(request)),
+            What::Checkpoint(Checkpoint { in_flight: InFlight { requests, attempts }, .. }) => {
+                self.requests = requests.iter().copied().collect();
+                self.attempts = attempts.iter().copied().collect();
+            }
             What::Opened(Opened { router: Beginning::New(_), .. }) => *self = Self::default(),
             What::Input(
                 Input::Configured { .. }
@@ -102,16 +114,9 @@ impl InFlight {
             | What::Gap(_) => {}
         }
     }
-}
 
-fn insert<T: Ord>(sorted: &mut Vec<T>, id: T) {
-    if let Err(place) = sorted.binary_search(&id) {
-        sorted.insert(place, id);
-    }
-}
-
-fn remove<T: Ord>(sorted: &mut Vec<T>, id: T) {
-    if let Ok(place) = sorted.binary_search(&id) {
-        sorted.remove(place);
+    /// What it is at last.
+    pub(super) fn held(self) -> InFlight {
+        InFlight { requests: self.requests.into_iter().collect(), attempts: self.attempts.into_iter().collect() }
     }
 }

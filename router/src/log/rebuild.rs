@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::event::{Beginning, Checkpoint, InFlight, Opened, What};
+use super::event::{Beginning, Checkpoint, Hands, InFlight, Opened, What};
 use super::reader::{Place, Reader};
 use super::verify::{VerifyError, restore};
 use crate::core::{Route, Timestamp};
@@ -29,12 +29,12 @@ pub struct Rebuilt<R> {
 pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> {
     let mut reader = Reader::at_checkpoint(log, Place::End)?;
     let mut router: Option<R> = None;
-    let mut in_flight = InFlight::default();
+    let mut hands = Hands::default();
     let (mut at, mut sequence) = (reader.header().at, reader.sequence());
     // What another policy decided is not for this router, which begins anew after it.
     let mut foreign = None;
     while let Some(event) = reader.read()? {
-        in_flight.follow(&event.what);
+        hands.follow(&event.what);
         (at, sequence) = (event.at, event.sequence + 1);
         match event.what {
             What::Input(input) => {
@@ -59,6 +59,6 @@ pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> 
     }
     match foreign {
         Some(error) => Err(error),
-        None => Ok(router.map(|router| Rebuilt { router, at, sequence, in_flight })),
+        None => Ok(router.map(|router| Rebuilt { router, at, sequence, in_flight: hands.held() })),
     }
 }
