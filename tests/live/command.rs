@@ -37,9 +37,11 @@ async fn the_mock_says_how_to_use_it_and_writes_the_proxys_configuration() {
     command.env("STORMPROOF_MOCK", "operators-only").stdout(Stdio::piped());
     let mut running = Running(command.spawn().expect("the program starts"));
     let out = BufReader::new(running.0.stdout.take().expect("its output"));
-    let lines: Vec<String> = out.lines().take(4).map(|line| line.expect("a line")).collect();
+    // All that it says: a program whose output nobody reads to the end would end itself.
+    let lines: Vec<String> = out.lines().take(6).map(|line| line.expect("a line")).collect();
     let find = |lead: &str| lines.iter().find(|line| line.starts_with(lead)).expect("a line that says so");
     let (mock, control) = (address(find("gemini: ")), address(find("control: ")));
+    assert!(find("  as its client aider: ").contains("mock-aider") && lines[5].contains("STORMPROOF_ADMIN=mock-admin"));
 
     let body = json!({"contents": [{"parts": [{"text": "Hello"}]}]});
     let generate = Ask::post("/v1beta/models/gemini-2.5-pro-exp-03-25:generateContent", &body);
