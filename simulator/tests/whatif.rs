@@ -220,6 +220,7 @@ fn dead_keys_and_true_limits_are_found() {
     for project in &mut case.day.world.projects[..21] {
         project.quotas[0].rpm = Some(2);
     }
+    case.day.world.projects[20].quotas[0].rpm = Some(3);
     assert_eq!(case.settings.keys[4].name, "free-05");
     let day = recorded(&case, &ours(&case, "stormproof", &[]), 1);
     let (text, scenario) = as_scenario(&day);
@@ -228,6 +229,7 @@ fn dead_keys_and_true_limits_are_found() {
     assert!(death.reason == Reason::KeySuspended && death.from.since(died) < Duration::from_secs(120), "{death:?}");
     assert!(world.keys.iter().enumerate().all(|(key, one)| key == 4 || one.deaths.is_empty()), "{text}");
     assert_eq!(world.projects[0].quotas[0].rpm, Some(2), "{text}");
+    assert!(text.contains("1 of the 21 keys of free have the limits, and the use before, of the others"), "{text}");
     assert_eq!(world.projects[KeyId::new(21).index()].quotas[1].rpm, Some(150), "{text}");
 }
 

@@ -126,6 +126,17 @@ impl Writing<'_> {
             ));
         }
         all.extend(super::assumed::sentences(self.evidence, self.model).into_iter().skip(1));
+        for (index, tier) in self.settings.tiers.iter().enumerate() {
+            let counts = self.quotas(index);
+            let keys: usize = counts.iter().map(|(_, count)| count).sum();
+            let others = keys - counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+            if others > 0 {
+                let name = &tier.name;
+                all.push(format!(
+                    "{others} of the {keys} keys of {name} have the limits, and the use before, of the others"
+                ));
+            }
+        }
         all.push("the providers' dialects".to_owned());
         for (count, what) in [
             (self.evidence.later.len(), "changes of the settings during the day are left out"),
@@ -212,6 +223,11 @@ impl Writing<'_> {
 
     /// The commonest quota of a tier's projects.
     fn quota(&self, tier: usize) -> Option<Quota> {
+        self.quotas(tier).into_iter().max_by_key(|(_, count)| *count).map(|(quota, _)| quota)
+    }
+
+    /// The quotas of a tier's projects, each with the number of keys that have it.
+    fn quotas(&self, tier: usize) -> Vec<(Quota, usize)> {
         let settings = self.settings;
         let upstream = settings.tiers[tier].upstream.index();
         let mut counts: Vec<(Quota, usize)> = Vec::new();
@@ -223,7 +239,7 @@ impl Writing<'_> {
                 None => counts.push((quota, 1)),
             }
         }
-        counts.into_iter().max_by_key(|(_, count)| *count).map(|(quota, _)| quota)
+        counts
     }
 
     fn used_today(&self) -> Map<String, Value> {
