@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// A scenario or a configuration; which of them is told by its contents
     #[arg(required_unless_present = "schema")]
     file: Option<PathBuf>,
-    /// Do not look whether a configuration's secrets are there: the file is meant for another machine
+    /// Do not look whether a configuration's secrets and certificates are there: the file is meant for another machine
     #[arg(long)]
     without_secrets: bool,
     /// Also ask every key of a configuration for its models
@@ -54,6 +54,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         return print(&format!("{origin}: a scenario without mistakes; it compares {}", routers.join(", ")));
     }
     let config = Config::parse(&text, &origin).map_err(Failure::input)?;
+    // They are secrets, too: another machine's may not be here.
+    if let Some(tls) = config.tls.as_ref().filter(|_| !args.without_secrets) {
+        proxy::check_tls(tls).map_err(Failure::input)?;
+    }
     if args.keys {
         return keys(&config, path.parent().map(Path::to_path_buf).unwrap_or_default());
     }

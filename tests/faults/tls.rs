@@ -76,6 +76,9 @@ async fn a_certificate_that_is_none_is_named() {
     site.write("cert.pem", "no certificate");
     let folder = site.log().parent().expect("a folder").display().to_string();
     site.edit("drain: 20s", &format!("drain: 20s\ntls: {{cert: {folder}/cert.pem, key: {folder}/key.pem}}"));
+    let checked = site.check_keys().await;
+    let said = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.code() == Some(2) && said.contains("cert.pem holds no certificate"), "{said}");
     let proxy = site.spawn();
     proxy.says("cert.pem holds no certificate").await;
     assert_eq!(proxy.ended().await.code(), Some(2), "bad input");

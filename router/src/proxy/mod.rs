@@ -59,5 +59,5 @@ pub use reload::{LoadError, Source};
 pub use serve::{Options, ServeError, Serving, Told};
 pub use site::{SiteError, live};
 pub use start::{Listeners, Proxy, Setup, StartError};
-pub use tls::TlsError;
+pub use tls::{TlsError, check_tls};
 pub use upstream::{Credential, Target, TargetError};

@@ -30,6 +30,11 @@ pub enum TlsError {
     Pair(#[from] rustls::Error),
 }
 
+/// Says whether a proxy could serve with this certificate and key.
+pub fn check_tls(files: &Tls) -> Result<(), TlsError> {
+    acceptor(files).map(|_| ())
+}
+
 /// Accepts TLS connections with this certificate, and HTTP/1.1 over them.
 pub(super) fn acceptor(files: &Tls) -> Result<TlsAcceptor, TlsError> {
     let certificate = |source| TlsError::File { path: files.cert.clone(), source };
