@@ -273,6 +273,20 @@ mod tests {
     }
 
     #[test]
+    fn no_age_makes_failure_likelier_than_its_bound() {
+        let knobs = Knobs::default();
+        let mut health = Health::default();
+        let holds = |health: &Health| {
+            (0..200).all(|age| health.failure(at(10 + age), &knobs) <= health.failure_at_most(&knobs))
+        };
+        assert!(holds(&health), "of a model that nobody has called");
+        (0..20).for_each(|_| health.accept(at(10), &knobs));
+        assert!(holds(&health) && health.failure_at_most(&knobs) < 0.05, "of one in health, and the bound is of use");
+        (0..20).for_each(|_| health.failed(at(10), 1.0, QUICK, &knobs));
+        assert!(holds(&health) && health.failure_at_most(&knobs) < 0.55, "of one that fails half the time");
+    }
+
+    #[test]
     fn an_acceptance_that_turns_out_wrong_leaves_no_trace() {
         let knobs = Knobs::default();
         let mut health = Health::default();

@@ -288,6 +288,7 @@ impl Quota {
 
 /// A limit less its margin, rounded down to whole units withheld.
 fn usable(limit: Option<u32>, margin: f64) -> Option<u32> {
+    // The usual one; this is asked thrice for each look at a key.
     if margin == 0.0 {
         return limit;
     }
