@@ -35,6 +35,22 @@ impl Stream {
     pub fn draw(self, seed: u64, entity: u64, index: u64) -> u64 {
         stormproof_router::core::draw(seed, self as u64, entity, index)
     }
+
+    /// This stream of one seed, for whoever draws from it often.
+    pub fn of(self, seed: u64) -> Source {
+        Source(mix(mix(seed) ^ self as u64))
+    }
+}
+
+/// One stream of one seed: what all its draws have in common, mixed beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source(u64);
+
+impl Source {
+    /// The same bits as [`Stream::draw`] gives for this seed.
+    pub fn draw(self, entity: u64, index: u64) -> u64 {
+        mix(mix(self.0 ^ entity) ^ index)
+    }
 }
 
 /// An independent word made of drawn bits; `purpose` keeps two uses of one draw apart.

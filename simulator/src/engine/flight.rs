@@ -1,7 +1,9 @@
-//! The calls in flight: a slab, so that a slot is reused and nothing is allocated per call, and an index from the
-//! router's names to slots.
+//! The calls in flight: a slab, so that a slot is reused and nothing is allocated per call.
+//!
+//! Events name slots, and a slot is free when no event names it any more. So the slot of an abandoned call stays taken
+//! until the event of the end that it would have had has come up and found it over.
 
-use stormproof_router::core::{AttemptId, DeploymentId, Ending, Facts, Timestamp, Usage};
+use stormproof_router::core::{AttemptId, Ending, Facts, Timestamp, Transport, Usage};
 
 use crate::world::Ticket;
 
@@ -9,176 +11,224 @@ use crate::world::Ticket;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     pub(super) id: AttemptId,
-    /// Index of the request.
-    pub(super) request: u32,
-    pub(super) deployment: DeploymentId,
-    /// The deployment among all that there ever were.
-    pub(super) place: u32,
     pub(super) from: Timestamp,
     /// When it ends, unless it is abandoned.
     pub(super) end: Timestamp,
-    pub(super) ending: Ending,
-    pub(super) facts: Facts,
+    pub(super) ticket: Ticket,
     /// What the router is told.
     pub(super) usage: Option<Usage>,
-    /// What the provider charges.
-    pub(super) billed: Option<Usage>,
-    pub(super) ticket: Ticket,
+    /// Index of the request.
+    pub(super) request: u32,
+    /// The deployment among all that there ever were.
+    pub(super) place: u32,
+    pub(super) ending: Ending,
 }
 
-/// A slot with the number of the call that it holds: an event for an earlier call in the same slot is stale.
+/// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Handle {
-    slot: u32,
-    generation: u32,
+pub(super) enum Stage {
+    /// Towards the end that was planned.
+    Running,
+    /// Nobody waits for it any more, and the router has yet to be told of its end.
+    Abandoned,
+    /// The router has been told.
+    Over,
+}
+
+#[derive(Debug)]
+struct Slot {
+    attempt: Attempt,
+    stage: Stage,
+    /// Whether the answer says anything that the router is to know.
+    is_telling: bool,
+    /// How many events name this slot.
+    events: u32,
 }
 
 /// All calls in flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Flight {
-    slots: Vec<(u32, Option<Attempt>)>,
+    slots: Vec<Slot>,
+    /// What answers say, by slot. Most say nothing, so it stays out of the way.
+    facts: Vec<Facts>,
     free: Vec<u32>,
-    names: Names,
+    /// The slot that was last taken by a name with these lowest bits. Routers count their calls, or number the places
+    /// where they keep them, so two in flight rarely have the same. As long as a power of two.
+    hints: Vec<u32>,
+    /// Calls that are not over.
+    running: u32,
+}
+
+impl Default for Flight {
+    fn default() -> Self {
+        Self { slots: Vec::new(), facts: Vec::new(), free: Vec::new(), hints: vec![0; 64], running: 0 }
+    }
 }
 
 impl Flight {
-    pub(super) fn insert(&mut self, attempt: Attempt) -> Handle {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push((0, None));
-            (self.slots.len() - 1) as u32
-        });
-        let slots = &self.slots;
-        self.names.insert(attempt.id, slot, |name, slot| holds(&slots[slot as usize], name));
-        let place = &mut self.slots[slot as usize];
-        place.1 = Some(attempt);
-        Handle { slot, generation: place.0 }
+    /// Takes a call on board. One event is to name the slot that it is given.
+    pub(super) fn insert(&mut self, attempt: Attempt, facts: &Facts) -> u32 {
+        self.running += 1;
+        let is_telling = *facts != Facts::default();
+        let place = Slot { attempt, stage: Stage::Running, is_telling, events: 1 };
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.grow(),
+        };
+        match self.slots.get_mut(slot as usize) {
+            Some(free) => *free = place,
+            None => self.slots.push(place),
+        }
+        if is_telling {
+            self.facts[slot as usize] = *facts;
+        }
+        let hint = self.hint(attempt.id);
+        self.hints[hint] = slot;
+        slot
     }
 
-    pub(super) fn get(&self, handle: Handle) -> Option<&Attempt> {
-        let (generation, attempt) = &self.slots[handle.slot as usize];
-        attempt.as_ref().filter(|_| *generation == handle.generation)
+    /// Room for one more call: its slot.
+    #[cold]
+    fn grow(&mut self) -> u32 {
+        self.facts.push(Facts::default());
+        if self.hints.len() < 2 * self.facts.len() {
+            self.hints = vec![0; (4 * self.facts.len()).next_power_of_two()];
+            for (slot, place) in (0..).zip(&self.slots) {
+                let hint = self.hint(place.attempt.id);
+                self.hints[hint] = slot;
+            }
+        }
+        self.slots.len() as u32
     }
 
-    pub(super) fn remove(&mut self, handle: Handle) -> Option<Attempt> {
-        let place = &mut self.slots[handle.slot as usize];
-        if place.0 != handle.generation {
+    /// Where the hint to a name is.
+    fn hint(&self, id: AttemptId) -> usize {
+        id.get() as usize & (self.hints.len() - 1)
+    }
+
+    /// The first byte of this call has come; unless the call is over or abandoned, one event more is to name the slot.
+    pub(super) fn first_byte(&mut self, slot: u32) -> Option<(AttemptId, Timestamp)> {
+        let Slot { attempt: Attempt { id, end, .. }, stage, .. } = self.slots[slot as usize];
+        if stage != Stage::Running {
+            self.let_go(slot);
             return None;
         }
-        let attempt = place.1.take()?;
-        place.0 = place.0.wrapping_add(1);
-        self.free.push(handle.slot);
-        Some(attempt)
+        Some((id, end))
     }
 
-    /// Changes the attempt of that name, and makes every event that was set for it stale.
-    pub(super) fn rewrite(&mut self, id: AttemptId, change: impl FnOnce(&mut Attempt)) -> Option<Handle> {
-        let slot = self.names.find(id)?;
-        let (generation, attempt) = &mut self.slots[slot as usize];
-        change(attempt.as_mut().filter(|attempt| attempt.id == id)?);
-        *generation = generation.wrapping_add(1);
-        Some(Handle { slot, generation: *generation })
+    /// An end of this call has come. It is the end if the call is in the stage that waits for it.
+    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(Attempt, Facts)> {
+        let place = &mut self.slots[slot as usize];
+        let ended = (place.stage == stage).then(|| {
+            place.stage = Stage::Over;
+            self.running -= 1;
+            (place.attempt, if place.is_telling { self.facts[slot as usize] } else { Facts::default() })
+        });
+        self.let_go(slot);
+        ended
+    }
+
+    /// An event that named this slot is gone.
+    fn let_go(&mut self, slot: u32) {
+        let place = &mut self.slots[slot as usize];
+        place.events -= 1;
+        if place.events == 0 {
+            self.free.push(slot);
+        }
+    }
+
+    /// Nobody waits any more for the call of that name: one event more is to name its slot.
+    pub(super) fn abandon(&mut self, id: AttemptId) -> Option<u32> {
+        let slot = self.find(id)?;
+        let place = &mut self.slots[slot as usize];
+        place.events += 1;
+        (place.stage, place.is_telling) = (Stage::Abandoned, false);
+        (place.attempt.ending, place.attempt.usage) = (Ending::Transport(Transport::Abandoned), None);
+        Some(slot)
+    }
+
+    /// Where the call of that name is, if it is not over.
+    fn find(&self, id: AttemptId) -> Option<u32> {
+        let holds = |place: &Slot| place.attempt.id == id && place.stage != Stage::Over;
+        let hint = self.hints.get(self.hint(id)).copied()?;
+        if self.slots.get(hint as usize).is_some_and(holds) {
+            return Some(hint);
+        }
+        self.slots.iter().position(holds).map(|slot| slot as u32)
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.free.len() == self.slots.len()
-    }
-}
-
-fn holds(place: &(u32, Option<Attempt>), name: u64) -> bool {
-    place.1.as_ref().is_some_and(|attempt| attempt.id.get() == name)
-}
-
-/// From the router's names to slots: open addressing. Names mostly count up, and multiplying by the golden ratio spreads
-/// such names evenly. The name of a call that has ended stays until the table is half full and swept: ends are many, and
-/// few calls are ever asked for by name.
-#[derive(Debug)]
-struct Names {
-    /// `(name, slot)`; [`EMPTY`] slots are free.
-    places: Vec<(u64, u32)>,
-    used: usize,
-}
-
-const EMPTY: u32 = u32::MAX;
-
-impl Default for Names {
-    fn default() -> Self {
-        Self { places: vec![(0, EMPTY); 256], used: 0 }
-    }
-}
-
-impl Names {
-    /// Adds a name that is not in use; `is_live` says which of the others still are.
-    fn insert(&mut self, id: AttemptId, slot: u32, is_live: impl Fn(u64, u32) -> bool) {
-        if self.used * 2 >= self.places.len() {
-            self.sweep(is_live);
-        }
-        self.place(id.get(), slot);
-    }
-
-    fn sweep(&mut self, is_live: impl Fn(u64, u32) -> bool) {
-        let mut live = std::mem::take(&mut self.places);
-        let size = live.len();
-        live.retain(|(name, slot)| *slot != EMPTY && is_live(*name, *slot));
-        // Room for as many again and more before the next sweep.
-        let size = if live.len() * 8 > size { size * 2 } else { size };
-        *self = Self { places: vec![(0, EMPTY); size], used: 0 };
-        for (name, slot) in live {
-            self.place(name, slot);
-        }
-    }
-
-    fn place(&mut self, name: u64, slot: u32) {
-        let mask = self.places.len() - 1;
-        let mut position = self.home(name);
-        while self.places[position].1 != EMPTY {
-            position = (position + 1) & mask;
-        }
-        self.places[position] = (name, slot);
-        self.used += 1;
-    }
-
-    /// The slot that a name was last given, whether or not it still holds it.
-    fn find(&self, id: AttemptId) -> Option<u32> {
-        let mask = self.places.len() - 1;
-        let mut position = self.home(id.get());
-        while self.places[position].1 != EMPTY {
-            if self.places[position].0 == id.get() {
-                return Some(self.places[position].1);
-            }
-            position = (position + 1) & mask;
-        }
-        None
-    }
-
-    /// Where a name belongs.
-    fn home(&self, name: u64) -> usize {
-        (name.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.places.len().trailing_zeros())) as usize
+        self.running == 0
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
 
     use super::*;
 
+    impl Flight {
+        fn begin(&mut self, id: u64) -> u32 {
+            let attempt = Attempt {
+                id: AttemptId::new(id),
+                from: Timestamp::ZERO,
+                end: Timestamp::ZERO,
+                ticket: Ticket::default(),
+                usage: None,
+                request: 0,
+                place: 0,
+                ending: Ending::Status(200),
+            };
+            self.insert(attempt, &Facts::default())
+        }
+    }
+
+    #[test]
+    fn an_abandoned_call_ends_once_and_keeps_its_slot_for_the_end_that_was_planned() {
+        let mut flight = Flight::default();
+        let slot = flight.begin(7);
+        assert_eq!(flight.abandon(AttemptId::new(8)), None);
+        assert_eq!(flight.abandon(AttemptId::new(7)), Some(slot));
+        let (attempt, _) = flight.finish(slot, Stage::Abandoned).expect("it ends");
+        assert_eq!(attempt.ending, Ending::Transport(Transport::Abandoned));
+        assert!(flight.is_empty());
+        assert_eq!(flight.abandon(AttemptId::new(7)), None);
+        assert_ne!(flight.begin(8), slot);
+        assert!(flight.finish(slot, Stage::Running).is_none(), "it has ended");
+        assert_eq!(flight.begin(9), slot);
+    }
+
+    #[test]
+    fn an_abandoned_call_has_no_first_byte() {
+        let mut flight = Flight::default();
+        let slot = flight.begin(7);
+        flight.abandon(AttemptId::new(7));
+        assert_eq!(flight.first_byte(slot), None);
+        assert!(flight.finish(slot, Stage::Abandoned).is_some());
+        assert_eq!(flight.begin(8), slot, "no event names it any more");
+    }
+
     proptest! {
+        /// Whatever the names are, and however many of them share their lowest bits.
         #[test]
-        fn names_of_calls_in_flight_are_found(steps in prop::collection::vec((any::<bool>(), 0u32..1000), 0..2000)) {
-            let (mut names, mut live) = (Names::default(), BTreeMap::new());
-            for (name, (begins, slot)) in steps.into_iter().enumerate() {
+        fn names_of_calls_in_flight_are_found(
+            shift in 0u32..12,
+            steps in prop::collection::vec((any::<bool>(), any::<prop::sample::Index>()), 0..500),
+        ) {
+            let (mut flight, mut live) = (Flight::default(), Vec::new());
+            for (name, (begins, which)) in (0u64..).zip(steps) {
                 if begins {
-                    names.insert(AttemptId::new(name as u64), slot, |name, _| live.contains_key(&name));
-                    live.insert(name as u64, slot);
-                } else {
-                    live.pop_first();
+                    live.push((name << shift, flight.begin(name << shift)));
+                } else if !live.is_empty() {
+                    let (name, slot) = live.swap_remove(which.index(live.len()));
+                    prop_assert!(flight.finish(slot, Stage::Running).is_some());
+                    prop_assert_eq!(flight.find(AttemptId::new(name)), None);
                 }
-                prop_assert!(names.used * 2 <= names.places.len());
                 for (name, slot) in &live {
-                    prop_assert_eq!(names.find(AttemptId::new(*name)), Some(*slot));
+                    prop_assert_eq!(flight.find(AttemptId::new(*name)), Some(*slot));
                 }
+                prop_assert_eq!(flight.is_empty(), live.is_empty());
             }
         }
     }

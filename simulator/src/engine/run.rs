@@ -8,20 +8,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stormproof_router::core::{
-    Arrived, AttemptId, Dispatch, Ending, Facts, Finished, Input, KeyId, Outcome, Output, Price, RequestId, Route,
-    Settings, TierId, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Verdict,
+    Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Facts, Finished, Input, KeyId, Outcome, Output,
+    Price, RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId, Verdict,
 };
 
 use super::day::{Day, Happening};
-use super::flight::{Attempt, Flight, Handle};
+use super::flight::{Attempt, Flight, Stage};
 use super::hash::fold;
 use super::queue::Queue;
 use super::tally::{Gap, PATIENCE, Tally, TurnEnd, bill, failure_index};
 use super::timeouts::fate;
 use super::witness::{AttemptSeen, TurnSeen, Witness};
-use crate::clients::{self, Behaviour, Failure, Next, Turn};
-use crate::draws::Stream;
-use crate::world::{Call, Luck, World};
+use crate::clients::{self, Arrivals, Behaviour, Failure, Next, Turn};
+use crate::draws::{Source, Stream};
+use crate::world::{Call, Fortune, World};
 
 /// What a run leaves behind.
 #[derive(Debug)]
@@ -56,10 +56,12 @@ pub struct Event(What);
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    /// The first good chunk of a stream.
-    FirstByte(Handle),
-    /// The end of a call to a provider.
-    Finished(Handle),
+    /// The first good chunk of a stream, by the slot of the call to a provider.
+    FirstByte(u32),
+    /// The end that was planned for the call in this slot.
+    Finished(u32),
+    /// The end of the call in this slot because it is abandoned.
+    Abandoned(u32),
     /// A client calls again for this turn.
     Call(u32),
     /// A user of a closed loop begins this turn.
@@ -70,6 +72,8 @@ enum What {
 struct Engine<'a, R, Q, W> {
     day: &'a Day,
     seed: u64,
+    fortune: Fortune,
+    jitter: Source,
     router: R,
     world: World,
     queue: Q,
@@ -91,7 +95,8 @@ struct Engine<'a, R, Q, W> {
     flight: Flight,
     /// The attempt whose end the router is being told of.
     finishing: Option<AttemptId>,
-    /// When each turn's user goes away, by client spec: ascending, because the patience is the same for all.
+    /// When each turn's user goes away, by client spec: ascending, because the patience is the same for all. Turns that
+    /// have been answered since are skipped when they come to the front.
     patience: Vec<VecDeque<(Timestamp, u32)>>,
     patience_at: Timestamp,
     wake: Timestamp,
@@ -109,6 +114,7 @@ struct Engine<'a, R, Q, W> {
 /// A deployment, as far as a call needs it.
 #[derive(Clone, Copy, Debug)]
 struct Place {
+    deployment: DeploymentId,
     key: KeyId,
     upstream: UpstreamId,
     tier: TierId,
@@ -154,6 +160,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let planned = turns.len();
         Self {
             seed,
+            fortune: Fortune::new(seed),
+            jitter: Stream::Client.of(seed),
             router,
             world: World::new(&day.world, seed, day.horizon()),
             queue: Q::default(),
@@ -247,12 +255,11 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn configure(&mut self, now: Timestamp, settings: &Arc<Settings>) {
-        let place = |deployment: &stormproof_router::core::Deployment| {
-            let tier = &settings.tiers[deployment.tier.index()];
-            Place { key: deployment.key, upstream: tier.upstream, tier: deployment.tier, price: tier.price }
-        };
         self.base = self.places.len();
-        self.places.extend(settings.deployments.iter().map(place));
+        self.places.extend((0..).zip(&settings.deployments).map(|(index, &Deployment { key, tier, .. })| {
+            let Tier { upstream, price, .. } = settings.tiers[tier.index()];
+            Place { deployment: DeploymentId::new(index), key, upstream, tier, price }
+        }));
         self.first_tiers = settings.models.iter().map(|model| model.tiers[0]).collect();
         let seed = Stream::Router.draw(self.seed, 0, 0);
         let settings = Arc::new(Settings { seed, ..Settings::clone(settings) });
@@ -262,8 +269,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn pop(&mut self, now: Timestamp) {
         match self.queue.pop() {
             None => {}
-            Some((_, Event(What::FirstByte(handle)))) => self.first_byte(now, handle),
-            Some((_, Event(What::Finished(handle)))) => self.finished(now, handle),
+            Some((_, Event(What::FirstByte(slot)))) => self.first_byte(now, slot),
+            Some((_, Event(What::Finished(slot)))) => self.finished(now, slot, Stage::Running),
+            Some((_, Event(What::Abandoned(slot)))) => self.finished(now, slot, Stage::Abandoned),
             Some((_, Event(What::Call(turn)))) if self.states[turn as usize].end.is_some() => {}
             Some((_, Event(What::Call(turn)))) => self.call(now, turn),
             Some((_, Event(What::Turn(turn)))) => self.begin(now, turn),
@@ -294,8 +302,17 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn lose_patience(&mut self, now: Timestamp) {
         let impatient = self.patience.iter_mut().find(|queue| queue.front().is_some_and(|(at, _)| *at == now));
         let turn = impatient.and_then(VecDeque::pop_front).map(|(_, turn)| turn);
-        let fronts = self.patience.iter().filter_map(|queue| queue.front());
-        self.patience_at = fronts.map(|(at, _)| *at).min().unwrap_or(Timestamp::MAX);
+        self.patience_at = Timestamp::MAX;
+        for queue in &mut self.patience {
+            // Whoever has been answered is patient.
+            while let Some(&(at, turn)) = queue.front() {
+                if !matches!(self.states[turn as usize].end, Some(TurnResult::Answered(_))) {
+                    self.patience_at = self.patience_at.min(at);
+                    break;
+                }
+                queue.pop_front();
+            }
+        }
         let Some(turn) = turn else { return };
         let state = self.states[turn as usize];
         match state.end {
@@ -360,15 +377,15 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.deliver(now, Input::Arrived(arrived));
     }
 
-    fn first_byte(&mut self, now: Timestamp, handle: Handle) {
-        let Some(&Attempt { id, end, .. }) = self.flight.get(handle) else { return };
-        self.set(end, FINISHED, What::Finished(handle));
-        self.deliver(now, Input::FirstByte { attempt: id });
+    fn first_byte(&mut self, now: Timestamp, slot: u32) {
+        let Some((attempt, end)) = self.flight.first_byte(slot) else { return };
+        self.set(end, FINISHED, What::Finished(slot));
+        self.deliver(now, Input::FirstByte { attempt });
     }
 
-    fn finished(&mut self, now: Timestamp, handle: Handle) {
-        let Some(attempt) = self.flight.remove(handle) else { return };
-        let good = attempt.ending == Ending::Status(200) && attempt.facts.reason.is_none();
+    fn finished(&mut self, now: Timestamp, slot: u32, stage: Stage) {
+        let Some((attempt, facts)) = self.flight.finish(slot, stage) else { return };
+        let good = attempt.ending == Ending::Status(200) && facts.reason.is_none();
         self.tally.count_attempt(attempt.ending);
         let place = self.places[attempt.place as usize];
         let request = &mut self.requests[attempt.request as usize];
@@ -377,7 +394,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         if good {
             (request.good, request.fallback) = (true, fallback);
         }
-        if let Some(usage) = attempt.billed {
+        // Of an answer that says nothing about it, the provider charges what it had done by now.
+        if let Some(usage) = attempt.usage.or_else(|| self.world.cancel(now, attempt.ticket)) {
             let spend = bill(&place.price, usage, good);
             self.tally.total_spend += spend;
             if fallback {
@@ -387,12 +405,12 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.witness.attempt(AttemptSeen {
             attempt: attempt.id,
             request: RequestId::new(u64::from(attempt.request) + 1),
-            deployment: attempt.deployment,
+            deployment: place.deployment,
             from: attempt.from,
             to: now,
             ending: attempt.ending,
         });
-        let Attempt { id, ending, facts, usage, .. } = attempt;
+        let Attempt { id, ending, usage, .. } = attempt;
         self.finishing = Some(id);
         self.deliver(now, Input::Finished(Finished { attempt: id, ending, facts, usage }));
         self.finishing = None;
@@ -428,7 +446,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let spec = &self.day.clients[usize::from(turn.client)];
         let width = self.day.world.upstreams.len();
         let tries = &mut self.tries[request.turn as usize * width + place.upstream.index()];
-        let luck = Luck::of(self.seed, turn.key, place.upstream, *tries);
+        let luck = self.fortune.luck(turn.key, place.upstream, u32::from(*tries));
         *tries = tries.saturating_add(1);
         let call = Call {
             key: place.key,
@@ -442,23 +460,24 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         };
         let (ticket, plan) = self.world.call(now, &call);
         let fate = fate(&plan, now, &dispatch.timeouts);
-        let billed = fate.usage.or_else(|| self.world.cancel(fate.end, ticket));
-        let handle = self.flight.insert(Attempt {
+        let (ending, facts, usage) = match fate.timeout {
+            None => (plan.ending, plan.facts, plan.usage),
+            Some(transport) => (Ending::Transport(transport), Facts::default(), None),
+        };
+        let attempt = Attempt {
             id: dispatch.attempt,
-            request: index as u32,
-            deployment: dispatch.deployment,
-            place: at as u32,
             from: now,
             end: fate.end,
-            ending: fate.ending,
-            facts: fate.facts,
-            usage: fate.usage,
-            billed,
             ticket,
-        });
+            usage,
+            request: index as u32,
+            place: at as u32,
+            ending,
+        };
+        let slot = self.flight.insert(attempt, &facts);
         match fate.first_byte {
-            Some(first) => self.set(first, FIRST_BYTE, What::FirstByte(handle)),
-            None => self.set(fate.end, FINISHED, What::Finished(handle)),
+            Some(first) => self.set(first, FIRST_BYTE, What::FirstByte(slot)),
+            None => self.set(fate.end, FINISHED, What::Finished(slot)),
         }
     }
 
@@ -470,14 +489,8 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn abandon(&mut self, now: Timestamp, attempt: AttemptId) {
-        let world = &mut self.world;
-        let handle = self.flight.rewrite(attempt, |attempt| {
-            attempt.ending = Ending::Transport(Transport::Abandoned);
-            (attempt.facts, attempt.usage, attempt.end) = (Facts::default(), None, now);
-            attempt.billed = world.cancel(now, attempt.ticket);
-        });
-        match handle {
-            Some(handle) => self.set(now, FINISHED, What::Finished(handle)),
+        match self.flight.abandon(attempt) {
+            Some(slot) => self.set(now, FINISHED, What::Abandoned(slot)),
             // An end at the very deadline: the request is closed first, and its attempts with it.
             None if self.finishing == Some(attempt) => {}
             None => self.tally.faults.unknown_attempts += 1,
@@ -514,7 +527,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         state.failure = failure_index(verdict.outcome);
         let Turn { at, key, client, .. } = self.turns[turn as usize];
         let spec = &self.day.clients[usize::from(client)];
-        let bits = Stream::Client.draw(self.seed, key, u64::from(state.calls));
+        let bits = self.jitter.draw(key, u64::from(state.calls));
         let failure = Failure { status: verdict.status, retry_after: verdict.retry_after, in_stream };
         match state.behaviour.failed(&spec.retries, failure, bits) {
             Next::Call { after } if now + after < at + spec.patience => self.set(now + after, CALL, What::Call(turn)),
@@ -543,8 +556,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     /// The user of a closed loop thinks, then begins another turn.
     fn think(&mut self, now: Timestamp, turn: u32) {
-        let turn = self.turns[turn as usize];
+        let turn = &self.turns[turn as usize];
         let spec = &self.day.clients[usize::from(turn.client)];
+        let Arrivals::Closed { .. } = spec.arrivals else { return };
         let (user, index) = turn.user();
         let Some(next) = Turn::of_user(spec, turn.client, user, index + 1, now, self.seed) else { return };
         if next.at >= Timestamp::ZERO + self.day.duration {

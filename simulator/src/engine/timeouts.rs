@@ -1,6 +1,6 @@
 //! The driver's part of an attempt: what the world plans, cut short by the timeouts that the router asked for.
 
-use stormproof_router::core::{Ending, Facts, Timeouts, Timestamp, Transport, Usage};
+use stormproof_router::core::{Ending, Timeouts, Timestamp, Transport};
 
 use crate::world::Plan;
 
@@ -11,26 +11,15 @@ pub(super) struct Fate {
     pub(super) first_byte: Option<Timestamp>,
     /// When it is over.
     pub(super) end: Timestamp,
-    pub(super) ending: Ending,
-    pub(super) facts: Facts,
-    /// What the answer says it cost.
-    pub(super) usage: Option<Usage>,
+    /// What ends it before the plan is fulfilled.
+    pub(super) timeout: Option<Transport>,
 }
 
-/// The plan, or the timeout that strikes before it is fulfilled.
+/// The plan's times, or those of the timeout that strikes before it is fulfilled.
 pub(super) fn fate(plan: &Plan, now: Timestamp, timeouts: &Timeouts) -> Fate {
     let (struck, transport) = timeout(plan, now, timeouts);
-    if plan.end <= struck {
-        let first_byte = plan.first_byte.filter(|first| *first < plan.end);
-        return Fate { first_byte, end: plan.end, ending: plan.ending, facts: plan.facts, usage: plan.usage };
-    }
-    Fate {
-        first_byte: plan.first_byte.filter(|first| *first < struck),
-        end: struck,
-        ending: Ending::Transport(transport),
-        facts: Facts::default(),
-        usage: None,
-    }
+    let (end, timeout) = if plan.end <= struck { (plan.end, None) } else { (struck, Some(transport)) };
+    Fate { first_byte: plan.first_byte.filter(|first| *first < end), end, timeout }
 }
 
 /// The earliest timeout that this plan runs into. A plain answer's head comes with its body.
@@ -60,7 +49,7 @@ fn timeout(plan: &Plan, now: Timestamp, timeouts: &Timeouts) -> (Timestamp, Tran
 
 #[cfg(test)]
 mod tests {
-    use stormproof_router::core::Duration;
+    use stormproof_router::core::{Duration, Facts, Usage};
 
     use super::*;
 
@@ -89,7 +78,7 @@ mod tests {
 
     fn ends(plan: &Plan) -> (Option<Timestamp>, Timestamp, Ending) {
         let fate = fate(plan, NOW, &timeouts());
-        (fate.first_byte, fate.end, fate.ending)
+        (fate.first_byte, fate.end, fate.timeout.map_or(plan.ending, Ending::Transport))
     }
 
     #[test]

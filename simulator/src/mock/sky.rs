@@ -13,7 +13,7 @@ use super::records::{Record, Records};
 use crate::clients::Sizes;
 use crate::draws::{Stream, split};
 use crate::engine::{Day, Happening};
-use crate::world::{Call, Change, Luck, Plan, Ticket, World};
+use crate::world::{Call, Change, Fortune, Plan, Ticket, World};
 
 /// Prompts whose repetitions are counted; the oldest go first.
 const PROMPTS_MAX: usize = 65_536;
@@ -114,12 +114,8 @@ impl Sky {
             _ if inner.addresses.len() < ADDRESSES_MAX => *inner.addresses.entry(question.address).or_insert(known),
             _ => inner.addresses.get(&question.address).copied().unwrap_or(known),
         };
-        let nth = u64::from(inner.tries.next(question.turn, question.upstream));
-        let nth = u64::from(question.upstream.get()) << 32 | nth;
-        let luck = Luck {
-            turn: Stream::Turn.draw(self.seed, question.turn, 0),
-            attempt: Stream::Attempt.draw(self.seed, question.turn, nth),
-        };
+        let nth = inner.tries.next(question.turn, question.upstream);
+        let luck = Fortune::new(self.seed).luck(question.turn, question.upstream, nth);
         let call = Call {
             key: question.key,
             upstream: question.upstream,

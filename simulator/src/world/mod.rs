@@ -14,10 +14,10 @@ mod weather;
 mod wording;
 
 use stormproof_router::core::{
-    Duration, Ending, Endpoint, Facts, KeyId, Reason, Timestamp, Transport, UpstreamId, Usage, unit,
+    Duration, Ending, Endpoint, Facts, KeyId, Reason, Timestamp, Tokens, Transport, UpstreamId, Usage, unit,
 };
 
-pub use plan::{Call, Luck, Plan, Ticket};
+pub use plan::{Call, Fortune, Luck, Plan, Ticket};
 pub use recorded::{Answer, Met, Recorded, Reply as RecordedReply, Reuse, Span};
 pub use spec::{
     Charged, Death, Episode, Faults, Follows, Key, Latency, Pace, Per, Process, Project, Quota, Refusals, Reply,
@@ -51,6 +51,8 @@ pub struct World {
     script_left: Vec<u32>,
     /// Whether any key ever dies: most worlds need not look.
     mortal: bool,
+    /// By upstream, whether any single fault ever strikes there.
+    faulty: Vec<bool>,
     /// Answers that are on record, where there are any.
     recall: Option<Recall>,
 }
@@ -134,6 +136,7 @@ impl World {
             throttled: vec![Vec::new(); spec.throttles.len()],
             script_left: spec.script.iter().map(|scripted| scripted.times.unwrap_or(u32::MAX)).collect(),
             mortal: spec.keys.iter().any(|key| !key.deaths.is_empty()),
+            faulty: spec.upstreams.iter().map(|upstream| upstream.faults != Faults::default()).collect(),
             recall,
             spec: spec.clone(),
         }
@@ -152,25 +155,31 @@ impl World {
         if let Some(recall) = &mut self.recall {
             recall.count(now, call.upstream);
         }
-        let usage = Usage { input: call.input, output: call.output, ..Usage::default() };
-        (Ticket { first_byte: plan.first_byte, end: plan.end, usage }, plan)
+        let first_byte = plan.first_byte.unwrap_or(Timestamp::MAX);
+        (Ticket { first_byte, end: plan.end, input: call.input, output: call.output }, plan)
     }
 
     /// Stops a call that has not ended, and says what the provider counts for it: nothing before the first byte, then
     /// the prompt and the part of the answer that was there.
     pub fn cancel(&mut self, now: Timestamp, ticket: Ticket) -> Option<Usage> {
-        let first = ticket.first_byte.filter(|first| *first <= now)?;
-        let (passed, whole) = (now.since(first).as_secs_f64(), ticket.end.since(first).as_secs_f64());
+        let Ticket { first_byte, end, input, output } = ticket;
+        if now < first_byte {
+            return None;
+        }
+        let (passed, whole) = (now.since(first_byte).as_secs_f64(), end.since(first_byte).as_secs_f64());
         let share = if whole > 0.0 { (passed / whole).min(1.0) } else { 1.0 };
-        let output = stormproof_router::core::Tokens::new((f64::from(ticket.usage.output.get()) * share) as u32);
-        Some(Usage { output, ..ticket.usage })
+        let output = Tokens::new((f64::from(output.get()) * share) as u32);
+        Some(Usage { input, output, ..Usage::default() })
     }
 
     /// Changes the world.
     pub fn weather(&mut self, _now: Timestamp, change: &Change) {
         match *change {
             Change::Overload { upstream, episode } => self.forecasts[upstream.index()].force(episode),
-            Change::Faults { upstream, faults } => self.spec.upstreams[upstream.index()].faults = faults,
+            Change::Faults { upstream, faults } => {
+                self.spec.upstreams[upstream.index()].faults = faults;
+                self.faulty[upstream.index()] = faults != Faults::default();
+            }
             Change::Latency { upstream, latency } => self.spec.upstreams[upstream.index()].latency = latency,
             Change::Limits { project, upstream, quota } => {
                 let slot = project as usize * self.spec.upstreams.len() + upstream.index();
@@ -241,7 +250,8 @@ impl World {
         let project = self.spec.keys[call.key.index()].project as usize;
         let meter = &mut self.meters[project * self.spec.upstreams.len() + call.upstream.index()];
         if let Some(meter) = meter {
-            let exceeded = meter.exceeded(now, &self.spec.resets, call.input.get());
+            meter.let_time_pass(now, &self.spec.resets);
+            let exceeded = meter.exceeded(call.input.get());
             if !exceeded.is_empty() {
                 let left = meter.minute_left(now, call.input.get());
                 if upstream.charged.limit {
@@ -260,7 +270,8 @@ impl World {
         let plan = match known {
             Some(reply) => reply.plan(now, upstream.chunks(call)),
             None if overloaded => refused(upstream, now, 503, bits),
-            None => served(upstream, now, call, latency),
+            None if self.faulty[call.upstream.index()] => served(upstream, now, call, latency),
+            None => good(upstream, now, call, latency),
         };
         if let Some(meter) = meter
             && is_charged(&plan, upstream.charged)
@@ -305,7 +316,8 @@ impl World {
                 meters.push(Meter::new(quota));
             }
             let meter = &mut meters[usize::from(call.address)];
-            if !meter.exceeded(now, &[], 0).is_empty() {
+            meter.let_time_pass(now, &[]);
+            if !meter.exceeded(0).is_empty() {
                 return Some(throttle.says_so);
             }
             meter.charge(now, 0);
@@ -354,9 +366,9 @@ fn good(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration
         latency += Duration::from_secs_f64(f64::from(call.output.get()) / rate);
     }
     let end = now + latency;
-    let first = now + latency.mul_f64(upstream.pace.first_byte.clamp(0.0, 1.0));
+    let first = || now + latency.mul_f64(upstream.pace.first_byte.clamp(0.0, 1.0));
     Plan {
-        first_byte: call.stream.then_some(first.min(end)),
+        first_byte: call.stream.then(|| first().min(end)),
         chunks: upstream.chunks(call),
         silent_from: None,
         end,

@@ -2,7 +2,7 @@
 
 use stormproof_router::core::{Duration, Ending, Endpoint, Facts, KeyId, Timestamp, Tokens, UpstreamId, Usage};
 
-use crate::draws::Stream;
+use crate::draws::{Source, Stream};
 
 /// One upstream call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,11 +34,23 @@ pub struct Luck {
     pub attempt: u64,
 }
 
-impl Luck {
+/// All the luck of one seed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fortune {
+    turns: Source,
+    attempts: Source,
+}
+
+impl Fortune {
+    /// The luck of this seed.
+    pub fn new(seed: u64) -> Self {
+        Self { turns: Stream::Turn.of(seed), attempts: Stream::Attempt.of(seed) }
+    }
+
     /// The luck of a turn's `nth` attempt at an upstream model, counted from 0.
-    pub fn of(seed: u64, turn: u64, upstream: UpstreamId, nth: u16) -> Self {
+    pub fn luck(&self, turn: u64, upstream: UpstreamId, nth: u32) -> Luck {
         let index = u64::from(upstream.get()) << 32 | u64::from(nth);
-        Self { turn: Stream::Turn.draw(seed, turn, 0), attempt: Stream::Attempt.draw(seed, turn, index) }
+        Luck { turn: self.turns.draw(turn, 0), attempt: self.attempts.draw(turn, index) }
     }
 }
 
@@ -62,11 +74,13 @@ pub struct Plan {
 }
 
 /// A call that has been made: what the world needs to know when it is stopped early.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticket {
-    pub(super) first_byte: Option<Timestamp>,
+    /// [`Timestamp::MAX`] when none comes.
+    pub(super) first_byte: Timestamp,
     pub(super) end: Timestamp,
-    pub(super) usage: Usage,
+    pub(super) input: Tokens,
+    pub(super) output: Tokens,
 }
 
 impl Plan {

@@ -39,8 +39,8 @@ impl Meter {
         self.quota = quota;
     }
 
-    /// Which limits a call of this size would exceed now. Forgets what has left the windows.
-    pub(super) fn exceeded(&mut self, now: Timestamp, resets: &[Timestamp], tokens: u32) -> Exceeded {
+    /// Forgets what has left the windows by now, and the days before the last of these resets.
+    pub(super) fn let_time_pass(&mut self, now: Timestamp, resets: &[Timestamp]) {
         while let Some(&(at, spent)) = self.minute.front()
             && now >= at + WINDOW
         {
@@ -51,6 +51,10 @@ impl Meter {
             self.day += 1;
             (self.day_requests, self.day_tokens) = (0, 0);
         }
+    }
+
+    /// Which limits a call of this size would exceed.
+    pub(super) fn exceeded(&self, tokens: u32) -> Exceeded {
         let over =
             |limit: Option<u32>, used: u64, more: u32| limit.filter(|limit| used + u64::from(more) > u64::from(*limit));
         Exceeded {
@@ -108,7 +112,8 @@ mod tests {
     }
 
     fn call(meter: &mut Meter, at: Timestamp, tokens: u32) -> Exceeded {
-        let exceeded = meter.exceeded(at, &[secs(1000)], tokens);
+        meter.let_time_pass(at, &[secs(1000)]);
+        let exceeded = meter.exceeded(tokens);
         if exceeded.is_empty() {
             meter.charge(at, tokens);
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use stormproof_router::core::{Duration, Ending, Facts, Timestamp, UpstreamId, Usage, unit};
 
-use super::plan::{Luck, Plan};
+use super::plan::{Fortune, Luck, Plan};
 use super::spec::Latency;
 use super::weather::{Forecast, strikes};
 use crate::draws::{Shape, normal_quantile, normal_share, split};
@@ -107,8 +107,9 @@ const TAIL: u64 = 22;
 impl Recall {
     /// The record under the weather that one seed says there was.
     pub(super) fn new(recorded: &Arc<Recorded>, seed: u64, forecasts: &[Forecast], latencies: &[Latency]) -> Self {
+        let fortune = Fortune::new(seed);
         let attempts = recorded.answers.iter().zip(0..).map(|(answer, place)| {
-            let bits = Luck::of(seed, answer.turn, answer.upstream, answer.nth).attempt;
+            let bits = fortune.luck(answer.turn, answer.upstream, u32::from(answer.nth)).attempt;
             let p = forecasts[answer.upstream.index()].at(answer.at);
             let fresh = unit(split(bits, COIN));
             // The part of all coins that fell as this one did.
@@ -119,7 +120,7 @@ impl Recall {
             (bits, coin, place)
         });
         let scores = recorded.spans.iter().filter_map(|span| {
-            let bits = Luck::of(seed, span.turn, span.upstream, 0).turn;
+            let bits = fortune.luck(span.turn, span.upstream, 0).turn;
             score(&latencies[span.upstream.index()].shape, span, split(bits, TAIL)).map(|score| (bits, score))
         });
         let (mut attempts, mut scores): (Vec<_>, Vec<_>) = (attempts.collect(), scores.collect());
