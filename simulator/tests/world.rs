@@ -52,7 +52,7 @@ fn stream(luck: u64) -> Call {
 }
 
 fn plan(world: &mut World, secs: u64) -> Plan {
-    world.call(at(secs), &call(secs)).1
+    world.call(at(secs), &call(secs))
 }
 
 fn limited(quota: Quota, wording: Wording) -> World {
@@ -69,7 +69,7 @@ fn a_good_answer_says_what_it_cost_and_streams_evenly() {
     let plain = plan(&mut world, 5);
     assert_eq!((plain.end, plain.ending, plain.usage), (at(15), Ending::Status(200), Some(usage)));
     assert_eq!((plain.first_byte, plain.chunks, plain.facts), (None, 0, Facts::default()));
-    let streamed = world.call(at(5), &stream(1)).1;
+    let streamed = world.call(at(5), &stream(1));
     assert_eq!((streamed.first_byte, streamed.chunks), (Some(at(9)), 4), "100 tokens at 25 a chunk");
     assert_eq!(streamed.chunk_gap(), Duration::from_secs(2));
 }
@@ -77,7 +77,7 @@ fn a_good_answer_says_what_it_cost_and_streams_evenly() {
 #[test]
 fn stopping_a_stream_costs_the_part_that_was_there() {
     let mut world = world(|_| {});
-    let (ticket, _) = world.call(at(0), &stream(1));
+    let ticket = world.call(at(0), &stream(1)).ticket(&stream(1));
     assert_eq!(world.cancel(at(3), ticket), None, "nothing before the first byte");
     let usage = world.cancel(at(7), ticket).unwrap();
     assert_eq!((usage.input, usage.output), (Tokens::new(1000), Tokens::new(50)));
@@ -161,9 +161,9 @@ fn overloads_come_when_they_are_listed() {
     let mut again = self::world(|spec| {
         spec.upstreams[0].weather.episodes = vec![Episode { from: at(0), until: at(200), p503: 1.0 }];
     });
-    assert_eq!(again.call(at(100), &other).1.ending, Ending::Status(200), "the other model has its own weather");
+    assert_eq!(again.call(at(100), &other).ending, Ending::Status(200), "the other model has its own weather");
     for endpoint in [Endpoint::Count, Endpoint::Embed] {
-        assert_eq!(again.call(at(100), &Call { endpoint, ..call(1) }).1.ending, Ending::Status(200));
+        assert_eq!(again.call(at(100), &Call { endpoint, ..call(1) }).ending, Ending::Status(200));
     }
 }
 
@@ -233,7 +233,7 @@ fn dead_keys_say_why() {
         let refused = plan(&mut world, 10);
         assert_eq!((refused.ending, refused.facts.reason), (Ending::Status(status), Some(reason)));
         let other = Call { upstream: UpstreamId::new(1), ..call(1) };
-        assert_eq!(world.call(at(10), &other).1.ending, Ending::Status(200), "only for that model");
+        assert_eq!(world.call(at(10), &other).ending, Ending::Status(200), "only for that model");
         assert_eq!(plan(&mut world, 20).ending, Ending::Status(200));
     }
 }
@@ -245,7 +245,7 @@ fn keys_of_one_project_share_its_quota() {
         spec.projects.push(spec.projects[0].clone());
         spec.keys = vec![Key::default(), Key::default(), Key { project: 1, deaths: Vec::new() }];
     });
-    let mut ask = |key| world.call(at(0), &Call { key: KeyId::new(key), ..call(1) }).1.ending;
+    let mut ask = |key| world.call(at(0), &Call { key: KeyId::new(key), ..call(1) }).ending;
     assert_eq!([ask(0), ask(1), ask(2)], [200, 429, 200].map(Ending::Status));
 }
 
@@ -257,7 +257,7 @@ fn an_address_is_throttled_for_all_keys_at_once() {
         spec.projects.push(Project::default());
         spec.keys.push(Key { project: 1, deaths: Vec::new() });
     });
-    let mut ask = |secs, key, address| world.call(at(secs), &Call { key: KeyId::new(key), address, ..call(1) }).1;
+    let mut ask = |secs, key, address| world.call(at(secs), &Call { key: KeyId::new(key), address, ..call(1) });
     assert_eq!(ask(9, 0, 0).ending, Ending::Status(200));
     assert_eq!([ask(10, 0, 0).ending, ask(10, 1, 0).ending], [Ending::Status(200); 2]);
     let refused = ask(11, 1, 0);
@@ -308,10 +308,10 @@ fn every_single_fault_looks_like_itself() {
         (|faults| faults.blocked = 1.0, Ending::Status(200), Ending::Status(200)),
     ];
     for (index, (set, plain, streamed)) in cases.into_iter().enumerate() {
-        assert_eq!(certain(set).call(at(0), &call(1)).1.ending, plain, "case {index}, plain");
-        assert_eq!(certain(set).call(at(0), &stream(1)).1.ending, streamed, "case {index}, streamed");
+        assert_eq!(certain(set).call(at(0), &call(1)).ending, plain, "case {index}, plain");
+        assert_eq!(certain(set).call(at(0), &stream(1)).ending, streamed, "case {index}, streamed");
     }
-    let streamed = |set: fn(&mut Faults)| certain(set).call(at(0), &stream(1)).1;
+    let streamed = |set: fn(&mut Faults)| certain(set).call(at(0), &stream(1));
     let cut = streamed(|faults| faults.cut = 1.0);
     assert_eq!((cut.first_byte, cut.end, cut.chunks), (Some(at(4)), at(7), 2), "half of it was there");
     assert_eq!(streamed(|faults| faults.error_event = 1.0).facts.inner_status, Some(503));
@@ -331,7 +331,7 @@ fn faults_are_as_frequent_as_told() {
     let n = 20_000;
     let mut counts = [0u32; 3];
     for luck in 0..n {
-        match world.call(at(0), &call(luck)).1.ending {
+        match world.call(at(0), &call(luck)).ending {
             Ending::Status(503) => counts[0] += 1,
             Ending::Transport(_) => counts[1] += 1,
             Ending::Status(500) => counts[2] += 1,
@@ -355,7 +355,7 @@ fn a_latency_is_drawn_once_a_turn_or_once_an_attempt() {
         });
         [(0, 1), (0, 2), (1, 3)].map(|(upstream, attempt)| {
             let luck = Luck { turn: 7, attempt };
-            world.call(at(0), &Call { upstream: UpstreamId::new(upstream), luck, ..call(0) }).1.end
+            world.call(at(0), &Call { upstream: UpstreamId::new(upstream), luck, ..call(0) }).end
         })
     };
     let turn = ends(Per::Turn);

@@ -67,6 +67,7 @@ impl Default for Flight {
 
 impl Flight {
     /// Takes a call on board. One event is to name the slot that it is given.
+    #[inline]
     pub(super) fn insert(&mut self, attempt: Attempt, facts: &Facts) -> u32 {
         self.running += 1;
         let is_telling = *facts != Facts::default();
@@ -117,15 +118,16 @@ impl Flight {
     }
 
     /// An end of this call has come. It is the end if the call is in the stage that waits for it.
-    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(Attempt, Facts)> {
-        let place = &mut self.slots[slot as usize];
-        let ended = (place.stage == stage).then(|| {
-            place.stage = Stage::Over;
-            self.running -= 1;
-            (place.attempt, if place.is_telling { self.facts[slot as usize] } else { Facts::default() })
-        });
+    #[inline]
+    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Facts)> {
         self.let_go(slot);
-        ended
+        let place = &mut self.slots[slot as usize];
+        if place.stage != stage {
+            return None;
+        }
+        place.stage = Stage::Over;
+        self.running -= 1;
+        Some((&place.attempt, if place.is_telling { self.facts[slot as usize] } else { Facts::default() }))
     }
 
     /// An event that named this slot is gone.

@@ -410,9 +410,10 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             to: now,
             ending: attempt.ending,
         });
-        let Attempt { id, ending, usage, .. } = attempt;
+        let &Attempt { id, ending, usage, .. } = attempt;
+        let finished = Finished { attempt: id, ending, facts, usage };
         self.finishing = Some(id);
-        self.deliver(now, Input::Finished(Finished { attempt: id, ending, facts, usage }));
+        self.deliver(now, Input::Finished(finished));
         self.finishing = None;
     }
 
@@ -458,23 +459,23 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             address: 0,
             luck,
         };
-        let (ticket, plan) = self.world.call(now, &call);
+        let plan = self.world.call(now, &call);
         let fate = fate(&plan, now, &dispatch.timeouts);
         let (ending, facts, usage) = match fate.timeout {
-            None => (plan.ending, plan.facts, plan.usage),
-            Some(transport) => (Ending::Transport(transport), Facts::default(), None),
+            None => (plan.ending, &plan.facts, plan.usage),
+            Some(transport) => (Ending::Transport(transport), &Facts::default(), None),
         };
         let attempt = Attempt {
             id: dispatch.attempt,
             from: now,
             end: fate.end,
-            ticket,
+            ticket: plan.ticket(&call),
             usage,
             request: index as u32,
             place: at as u32,
             ending,
         };
-        let slot = self.flight.insert(attempt, &facts);
+        let slot = self.flight.insert(attempt, facts);
         match fate.first_byte {
             Some(first) => self.set(first, FIRST_BYTE, What::FirstByte(slot)),
             None => self.set(fate.end, FINISHED, What::Finished(slot)),

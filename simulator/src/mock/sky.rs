@@ -126,7 +126,8 @@ impl Sky {
             address,
             luck,
         };
-        let (ticket, plan) = inner.world.call(now, &call);
+        let plan = inner.world.call(now, &call);
+        let ticket = plan.ticket(&call);
         let look = inner.manners.look(split(luck.attempt, LOOK));
         let chunk_tokens = inner.world.spec().upstreams[question.upstream.index()].pace.chunk_tokens.max(1);
         Granted { at: now, plan, ticket, look, chunk_tokens }

@@ -143,20 +143,18 @@ impl World {
     }
 
     /// Makes a call at `now`, which never goes back, and says what will come of it.
-    pub fn call(&mut self, now: Timestamp, call: &Call) -> (Ticket, Plan) {
-        let plan = match self.scripted(now, call) {
-            Some(plan) => plan,
-            None => {
-                let mut plan = self.plan(now, call);
-                plan.facts = self.spec.upstreams[call.upstream.index()].wording.tells(plan.ending, plan.facts);
-                plan
-            }
-        };
+    pub fn call(&mut self, now: Timestamp, call: &Call) -> Plan {
         if let Some(recall) = &mut self.recall {
             recall.count(now, call.upstream);
         }
-        let first_byte = plan.first_byte.unwrap_or(Timestamp::MAX);
-        (Ticket { first_byte, end: plan.end, input: call.input, output: call.output }, plan)
+        if let Some(plan) = self.scripted(now, call) {
+            return plan;
+        }
+        let mut plan = self.plan(now, call);
+        if plan.ending != Ending::Status(200) {
+            plan.facts = self.spec.upstreams[call.upstream.index()].wording.tells(plan.ending, plan.facts);
+        }
+        plan
     }
 
     /// Stops a call that has not ended, and says what the provider counts for it: nothing before the first byte, then

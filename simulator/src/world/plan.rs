@@ -89,6 +89,12 @@ impl Plan {
         Self { first_byte: None, chunks: 0, silent_from: None, end, ending, facts, usage: None }
     }
 
+    /// What is needed to stop the call that this plan was made for.
+    pub fn ticket(&self, call: &Call) -> Ticket {
+        let first_byte = self.first_byte.unwrap_or(Timestamp::MAX);
+        Ticket { first_byte, end: self.end, input: call.input, output: call.output }
+    }
+
     /// The time between two chunks; zero for fewer than two.
     pub fn chunk_gap(&self) -> Duration {
         match (self.first_byte, self.chunks) {

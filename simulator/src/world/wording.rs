@@ -71,8 +71,8 @@ impl Wording {
     /// wire carries. A scripted reply says what its author wrote; the mock can only send what the provider could say.
     pub(super) fn tells(self, ending: Ending, facts: Facts) -> Facts {
         match ending {
-            Ending::Status(status) if status < 400 => facts,
             _ if facts == Facts::default() => facts,
+            Ending::Status(status) if status < 400 => facts,
             Ending::Status(status) => self.voice().tells(status, &facts),
             Ending::Transport(_) => self.voice().tells(200, &facts),
         }

@@ -88,7 +88,7 @@ fn planned(case: &Case, way: Way, turn: u64) -> Plan {
         address: 0,
         luck,
     };
-    World::new(&case.day.world, 1, Timestamp::MAX).call(Timestamp::ZERO, &call).1
+    World::new(&case.day.world, 1, Timestamp::MAX).call(Timestamp::ZERO, &call)
 }
 
 /// A prompt that a safety rule held back.
