@@ -59,6 +59,11 @@ impl Day {
         all
     }
 
+    /// The time of the happening of that number; [`Timestamp::MAX`] when there is none.
+    pub(super) fn happens_at(&self, index: usize) -> Timestamp {
+        self.happenings.get(index).map_or(Timestamp::MAX, |(at, _)| *at)
+    }
+
     /// The end of the last turn's patience: no overload later than this matters.
     pub fn horizon(&self) -> Timestamp {
         let patience = self.clients.iter().map(|client| client.patience).max().unwrap_or(Duration::ZERO);

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stormproof_router::core::{
-    Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Facts, Finished, Input, KeyId, Outcome, Output,
-    Price, RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId, Verdict,
+    Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Facts, Finished, Input, KeyId, ModelId, Outcome,
+    Output, Price, RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId,
+    Verdict,
 };
 
 use super::day::{Day, Happening};
@@ -86,8 +87,12 @@ struct Engine<'a, R, Q, W> {
     first_tiers: Vec<TierId>,
     turns: Vec<Turn>,
     states: Vec<TurnState>,
+    /// What became of each turn; none while it goes on.
+    results: Vec<Option<TurnResult>>,
     /// Attempts made so far, by turn and upstream: what an attempt's luck hangs on.
     tries: Vec<u16>,
+    /// Whether any users think before another turn; most clients are of no closed loop.
+    are_thinking: bool,
     /// Turns that are known beforehand; later ones are set by their users.
     planned: usize,
     next_turn: usize,
@@ -103,6 +108,7 @@ struct Engine<'a, R, Q, W> {
     /// Wake-ups handed in without time passing.
     wakes_at_once: u32,
     happened: usize,
+    happens_at: Timestamp,
     sequence: u64,
     /// Requests that are not closed.
     open: u64,
@@ -130,7 +136,6 @@ struct TurnState {
     behaviour: Behaviour,
     /// What became of its last call.
     failure: u8,
-    end: Option<TurnResult>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,6 +148,7 @@ enum TurnResult {
 #[derive(Clone, Copy, Debug)]
 struct Request {
     turn: u32,
+    model: ModelId,
     /// A provider has given an answer.
     good: bool,
     /// That answer came from a tier which is not the model's first.
@@ -170,8 +176,10 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             base: 0,
             first_tiers: Vec::new(),
             states: vec![TurnState::default(); planned],
+            results: vec![None; planned],
             tries: vec![0; planned * day.world.upstreams.len()],
             turns,
+            are_thinking: day.clients.iter().any(|client| matches!(client.arrivals, Arrivals::Closed { .. })),
             planned,
             next_turn: 0,
             requests: Vec::with_capacity(planned),
@@ -182,6 +190,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             wake: Timestamp::MAX,
             wakes_at_once: 0,
             happened: 0,
+            happens_at: day.happens_at(0),
             sequence: 0,
             open: 0,
             now: Timestamp::ZERO,
@@ -198,15 +207,14 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         if queued == Timestamp::MAX && arrival == Timestamp::MAX && self.open == 0 && self.flight.is_empty() {
             return false;
         }
-        let happening = self.day.happenings.get(self.happened).map_or(Timestamp::MAX, |(at, _)| *at);
-        let now = queued.min(arrival).min(self.wake).min(self.patience_at).min(happening);
+        let now = queued.min(arrival).min(self.wake).min(self.patience_at).min(self.happens_at);
         if now == Timestamp::MAX {
             return false;
         }
         if now > self.now {
             (self.now, self.wakes_at_once) = (now, 0);
         }
-        if happening == now {
+        if self.happens_at == now {
             self.happen(now);
         } else if queued == now {
             self.pop(now);
@@ -228,7 +236,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.tally.faults.unclosed = self.open;
         self.tally.longest_gap = self.gap.longest();
         self.tally.end = self.now;
-        let ends = self.turns.iter().zip(&self.states).map(|(turn, state)| match state.end {
+        let ends = self.turns.iter().zip(&self.results).map(|(turn, result)| match *result {
             Some(TurnResult::Answered(end)) => TurnEnd { at: turn.at, end, answered: true },
             Some(TurnResult::Failed) | None => {
                 let patience = self.day.clients[usize::from(turn.client)].patience;
@@ -243,6 +251,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let day = self.day;
         let Some((_, happening)) = day.happenings.get(self.happened) else { return };
         self.happened += 1;
+        self.happens_at = day.happens_at(self.happened);
         match happening {
             Happening::World(change) => self.world.weather(now, change),
             Happening::Operator(action) => {
@@ -272,7 +281,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             Some((_, Event(What::FirstByte(slot)))) => self.first_byte(now, slot),
             Some((_, Event(What::Finished(slot)))) => self.finished(now, slot, Stage::Running),
             Some((_, Event(What::Abandoned(slot)))) => self.finished(now, slot, Stage::Abandoned),
-            Some((_, Event(What::Call(turn)))) if self.states[turn as usize].end.is_some() => {}
+            Some((_, Event(What::Call(turn)))) if self.results[turn as usize].is_some() => {}
             Some((_, Event(What::Call(turn)))) => self.call(now, turn),
             Some((_, Event(What::Turn(turn)))) => self.begin(now, turn),
         }
@@ -306,7 +315,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         for queue in &mut self.patience {
             // Whoever has been answered is patient.
             while let Some(&(at, turn)) = queue.front() {
-                if !matches!(self.states[turn as usize].end, Some(TurnResult::Answered(_))) {
+                if !matches!(self.results[turn as usize], Some(TurnResult::Answered(_))) {
                     self.patience_at = self.patience_at.min(at);
                     break;
                 }
@@ -314,8 +323,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             }
         }
         let Some(turn) = turn else { return };
-        let state = self.states[turn as usize];
-        match state.end {
+        match self.results[turn as usize] {
             Some(TurnResult::Answered(_)) => {}
             Some(TurnResult::Failed) => self.gap.gone(now),
             None => {
@@ -331,7 +339,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let same = |turn: &&Turn| turn.at == began;
         let place = self.turns[first..self.planned].iter().take_while(same).position(|turn| turn.key == key);
         let Some(turn) = place.map(|place| first + place).filter(|turn| *turn < self.next_turn) else { return };
-        if self.states[turn].end.is_none() {
+        if self.results[turn].is_none() {
             self.go_away(now, turn as u32);
         }
     }
@@ -350,7 +358,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn call(&mut self, now: Timestamp, turn: u32) {
         let Turn { client, input, .. } = self.turns[turn as usize];
         let spec = &self.day.clients[usize::from(client)];
-        let request = Request { turn, good: false, fallback: false, relayed: false, closed: false };
+        let request = Request { turn, model: spec.model, good: false, fallback: false, relayed: false, closed: false };
         self.requests.push(request);
         let number = self.requests.len() as u32;
         let state = &mut self.states[turn as usize];
@@ -387,10 +395,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let Some((attempt, facts)) = self.flight.finish(slot, stage) else { return };
         let good = attempt.ending == Ending::Status(200) && facts.reason.is_none();
         self.tally.count_attempt(attempt.ending);
-        let place = self.places[attempt.place as usize];
+        let place = &self.places[attempt.place as usize];
         let request = &mut self.requests[attempt.request as usize];
-        let client = usize::from(self.turns[request.turn as usize].client);
-        let fallback = place.tier != self.first_tiers[self.day.clients[client].model.index()];
+        let fallback = place.tier != self.first_tiers[request.model.index()];
         if good {
             (request.good, request.fallback) = (true, fallback);
         }
@@ -517,14 +524,14 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             || verdict.outcome == Outcome::Cut && verdict.status == 200;
         self.tally.errors_in_streams += u64::from(in_stream);
         self.witness.call(now, answered);
-        let state = &mut self.states[turn as usize];
-        if state.end.is_some() {
+        if self.results[turn as usize].is_some() {
             return;
         }
         if answered {
             self.succeed(now, turn, fallback);
             return;
         }
+        let state = &mut self.states[turn as usize];
         state.failure = failure_index(verdict.outcome);
         let Turn { at, key, client, .. } = self.turns[turn as usize];
         let spec = &self.day.clients[usize::from(client)];
@@ -540,7 +547,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn succeed(&mut self, now: Timestamp, turn: u32, fallback: bool) {
-        self.states[turn as usize].end = Some(TurnResult::Answered(now));
+        self.results[turn as usize] = Some(TurnResult::Answered(now));
         self.tally.fallback_answers += u64::from(fallback);
         self.gap.answered(now);
         self.witness.turn(TurnSeen { turn, from: self.turns[turn as usize].at, to: now, answered: true, fallback });
@@ -548,7 +555,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn fail(&mut self, now: Timestamp, turn: u32, failure: u8) {
-        self.states[turn as usize].end = Some(TurnResult::Failed);
+        self.results[turn as usize] = Some(TurnResult::Failed);
         self.tally.failures[usize::from(failure)] += 1;
         let from = self.turns[turn as usize].at;
         self.witness.turn(TurnSeen { turn, from, to: now, answered: false, fallback: false });
@@ -557,9 +564,11 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     /// The user of a closed loop thinks, then begins another turn.
     fn think(&mut self, now: Timestamp, turn: u32) {
+        if !self.are_thinking {
+            return;
+        }
         let turn = &self.turns[turn as usize];
         let spec = &self.day.clients[usize::from(turn.client)];
-        let Arrivals::Closed { .. } = spec.arrivals else { return };
         let (user, index) = turn.user();
         let Some(next) = Turn::of_user(spec, turn.client, user, index + 1, now, self.seed) else { return };
         if next.at >= Timestamp::ZERO + self.day.duration {
@@ -568,6 +577,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let number = self.turns.len() as u32;
         self.turns.push(next);
         self.states.push(TurnState::default());
+        self.results.push(None);
         self.tries.extend(std::iter::repeat_n(0, self.day.world.upstreams.len()));
         self.set(next.at, CALL, What::Turn(number));
     }

@@ -160,6 +160,7 @@ impl Tally {
         self.turns.iter().filter(|turn| turn.answered).count() as u64
     }
 
+    #[inline]
     pub(super) fn count_attempt(&mut self, ending: Ending) {
         self.attempts += 1;
         match ending {

@@ -147,7 +147,9 @@ impl World {
         if let Some(recall) = &mut self.recall {
             recall.count(now, call.upstream);
         }
-        if let Some(plan) = self.scripted(now, call) {
+        if !self.spec.script.is_empty()
+            && let Some(plan) = self.scripted(now, call)
+        {
             return plan;
         }
         let mut plan = self.plan(now, call);
@@ -222,19 +224,16 @@ impl World {
     }
 
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
-        let upstream = &self.spec.upstreams[call.upstream.index()];
         let bits = call.luck.attempt;
         if self.mortal
-            && let Some(reason) = dead(&self.spec.keys[call.key.index()], now, call.upstream)
+            && let Some(plan) = self.dead(now, call)
         {
-            let (status, facts) = upstream.wording.dead(reason);
-            let after = upstream.refusals.request.duration(split(bits, REFUSAL));
-            return Plan::at(now + after, Ending::Status(status), facts);
+            return plan;
         }
-        if let Some(says_so) = self.address_throttled(now, call) {
-            let after = self.spec.upstreams[call.upstream.index()].refusals.limit.duration(split(bits, REFUSAL));
-            let reason = says_so.then_some(Reason::AddressThrottled);
-            return Plan::at(now + after, Ending::Status(429), Facts { reason, ..Facts::default() });
+        if !self.spec.throttles.is_empty()
+            && let Some(plan) = self.throttled(now, call)
+        {
+            return plan;
         }
         let upstream = &self.spec.upstreams[call.upstream.index()];
         match call.endpoint {
@@ -249,27 +248,16 @@ impl World {
         let meter = &mut self.meters[project * self.spec.upstreams.len() + call.upstream.index()];
         if let Some(meter) = meter {
             meter.let_time_pass(now, &self.spec.resets);
-            let exceeded = meter.exceeded(call.input.get());
-            if !exceeded.is_empty() {
-                let left = meter.minute_left(now, call.input.get());
-                if upstream.charged.limit {
-                    meter.charge(now, call.input.get());
-                }
-                let facts = upstream.wording.limited(exceeded, left, split(bits, HINT));
-                let after = upstream.refusals.limit.duration(split(bits, REFUSAL));
-                return Plan::at(now + after, Ending::Status(429), facts);
+            if !meter.has_room(call.input.get()) {
+                return limited(upstream, meter, now, call);
             }
         }
         let p503 = self.forecasts[call.upstream.index()].p503(now);
-        let (overloaded, known, latency) = match &mut self.recall {
-            None => (strikes(split(bits, OVERLOAD), p503), None, None),
-            Some(recall) => recall.meet(call.luck, p503, split(bits, OVERLOAD), &upstream.latency.shape),
-        };
-        let plan = match known {
-            Some(reply) => reply.plan(now, upstream.chunks(call)),
-            None if overloaded => refused(upstream, now, 503, bits),
-            None if self.faulty[call.upstream.index()] => served(upstream, now, call, latency),
-            None => good(upstream, now, call, latency),
+        let plan = match &mut self.recall {
+            Some(recall) => recalled(recall, p503, upstream, now, call),
+            None if strikes(split(bits, OVERLOAD), p503) => refused(upstream, now, 503, bits),
+            None if self.faulty[call.upstream.index()] => served(upstream, now, call, None),
+            None => good(upstream, now, call, None),
         };
         if let Some(meter) = meter
             && is_charged(&plan, upstream.charged)
@@ -302,9 +290,21 @@ impl World {
         Some(plan)
     }
 
-    /// Whether an address throttle stops this call, and whether it says so. Calls that pass are counted.
-    fn address_throttled(&mut self, now: Timestamp, call: &Call) -> Option<bool> {
-        let provider = self.spec.upstreams[call.upstream.index()].provider;
+    /// The refusal of a key that does not work for this model now.
+    fn dead(&self, now: Timestamp, call: &Call) -> Option<Plan> {
+        let of_this_call = |death: &&Death| {
+            death.from <= now && now < death.until && death.upstream.is_none_or(|only| only == call.upstream)
+        };
+        let death = self.spec.keys[call.key.index()].deaths.iter().find(of_this_call)?;
+        let upstream = &self.spec.upstreams[call.upstream.index()];
+        let (status, facts) = upstream.wording.dead(death.reason);
+        let after = upstream.refusals.request.duration(split(call.luck.attempt, REFUSAL));
+        Some(Plan::at(now + after, Ending::Status(status), facts))
+    }
+
+    /// The refusal of an address throttle that stops this call. Calls that pass are counted.
+    fn throttled(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
+        let Upstream { provider, refusals, .. } = self.spec.upstreams[call.upstream.index()];
         for (throttle, meters) in self.spec.throttles.iter().zip(&mut self.throttled) {
             if throttle.provider != provider || now < throttle.from || now >= throttle.until {
                 continue;
@@ -315,8 +315,10 @@ impl World {
             }
             let meter = &mut meters[usize::from(call.address)];
             meter.let_time_pass(now, &[]);
-            if !meter.exceeded(0).is_empty() {
-                return Some(throttle.says_so);
+            if !meter.has_room(0) {
+                let after = refusals.limit.duration(split(call.luck.attempt, REFUSAL));
+                let reason = throttle.says_so.then_some(Reason::AddressThrottled);
+                return Some(Plan::at(now + after, Ending::Status(429), Facts { reason, ..Facts::default() }));
             }
             meter.charge(now, 0);
         }
@@ -329,12 +331,27 @@ fn limits(quota: &Quota) -> bool {
     quota.rpm.is_some() || quota.tpm.is_some() || quota.rpd.is_some() || quota.tpd.is_some()
 }
 
-/// The reason why this key does not work for this model now.
-fn dead(key: &Key, now: Timestamp, upstream: UpstreamId) -> Option<Reason> {
-    key.deaths
-        .iter()
-        .find(|death| death.from <= now && now < death.until && death.upstream.is_none_or(|only| only == upstream))
-        .map(|death| death.reason)
+/// The refusal of a project whose quota is used up.
+fn limited(upstream: &Upstream, meter: &mut Meter, now: Timestamp, call: &Call) -> Plan {
+    let tokens = call.input.get();
+    let (exceeded, left) = (meter.exceeded(tokens), meter.minute_left(now, tokens));
+    if upstream.charged.limit {
+        meter.charge(now, tokens);
+    }
+    let facts = upstream.wording.limited(exceeded, left, split(call.luck.attempt, HINT));
+    let after = upstream.refusals.limit.duration(split(call.luck.attempt, REFUSAL));
+    Plan::at(now + after, Ending::Status(429), facts)
+}
+
+/// What the record says about this call, or how it goes on where the record is silent.
+fn recalled(recall: &mut Recall, p503: f64, upstream: &Upstream, now: Timestamp, call: &Call) -> Plan {
+    let bits = call.luck.attempt;
+    let (overloaded, known, latency) = recall.meet(call.luck, p503, split(bits, OVERLOAD), &upstream.latency.shape);
+    match known {
+        Some(reply) => reply.plan(now, upstream.chunks(call)),
+        None if overloaded => refused(upstream, now, 503, bits),
+        None => served(upstream, now, call, latency),
+    }
 }
 
 /// A server's refusal.

@@ -53,6 +53,19 @@ impl Meter {
         }
     }
 
+    /// Whether a call of this size would exceed no limit.
+    pub(super) fn has_room(&self, tokens: u32) -> bool {
+        self.minute_has_room(self.minute.len() as u64, self.minute_tokens, tokens)
+            && self.quota.rpd.is_none_or(|rpd| self.day_requests < rpd)
+            && self.quota.tpd.is_none_or(|tpd| self.day_tokens + u64::from(tokens) <= u64::from(tpd))
+    }
+
+    /// Whether a call of this size would fit into a minute that has seen so many calls of so many tokens.
+    fn minute_has_room(&self, calls: u64, spent: u64, tokens: u32) -> bool {
+        self.quota.rpm.is_none_or(|rpm| calls < u64::from(rpm))
+            && self.quota.tpm.is_none_or(|tpm| spent + u64::from(tokens) <= u64::from(tpm))
+    }
+
     /// Which limits a call of this size would exceed.
     pub(super) fn exceeded(&self, tokens: u32) -> Exceeded {
         let over =
@@ -80,17 +93,13 @@ impl Meter {
     pub(super) fn minute_left(&self, now: Timestamp, tokens: u32) -> Duration {
         let mut used = self.minute_tokens;
         let mut count = self.minute.len() as u64;
-        let fits = |count: u64, used: u64| {
-            self.quota.rpm.is_none_or(|rpm| count < u64::from(rpm))
-                && self.quota.tpm.is_none_or(|tpm| used + u64::from(tokens) <= u64::from(tpm))
-        };
-        if fits(count, used) {
+        if self.minute_has_room(count, used, tokens) {
             return Duration::ZERO;
         }
         for &(at, spent) in &self.minute {
             count -= 1;
             used -= u64::from(spent);
-            if fits(count, used) {
+            if self.minute_has_room(count, used, tokens) {
                 return (at + WINDOW).since(now);
             }
         }
@@ -114,6 +123,7 @@ mod tests {
     fn call(meter: &mut Meter, at: Timestamp, tokens: u32) -> Exceeded {
         meter.let_time_pass(at, &[secs(1000)]);
         let exceeded = meter.exceeded(tokens);
+        assert_eq!(meter.has_room(tokens), exceeded.is_empty());
         if exceeded.is_empty() {
             meter.charge(at, tokens);
         }
