@@ -298,10 +298,13 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
                     self.leave(now, Output::Dispatch(dispatch));
                 }
             }
-            for output in std::mem::take(&mut self.decided) {
+            let mut decided = std::mem::take(&mut self.decided);
+            for output in decided.drain(..) {
                 self.leave(now, output);
             }
             if self.decided.is_empty() {
+                // Its room is good for the next batch.
+                self.decided = decided;
                 return;
             }
         }

@@ -14,6 +14,7 @@ mod json;
 mod open_ai;
 mod peek;
 mod quota;
+mod reader;
 mod reasons;
 mod redact;
 pub mod render;
