@@ -9,6 +9,7 @@ use clap::Args as ClapArgs;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use stormproof_router::config::ProcessEnvironment;
 use stormproof_router::core::WallTime;
+use stormproof_router::log::BootId;
 use stormproof_router::proxy::{KEYS_VARIABLE, Options, ServeError, Serving, Source, Told, assume};
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let (time_scale, starts) = (NonZeroU32::MIN, None::<WallTime>);
     let (source, base) = source(args)?;
     let environment = Arc::new(ProcessEnvironment { base });
-    let options = Options { source, environment, time_scale, roots: None };
+    let options = Options { source, environment, time_scale, roots: None, boot: BootId::current() };
     raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(usize::from(args.threads.get()))

@@ -174,7 +174,7 @@ fn live(case: &Case) -> Result<(), Box<dyn Error>> {
                     step.request = step.request.or(request);
                 }
             }
-            What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
+            What::Opened(_) | What::Boot(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
         }
     }
     let us = |nanos: u64| nanos as f64 / 1e3;

@@ -5,6 +5,7 @@ mod clients;
 mod disk;
 mod first_minutes;
 mod own_limits;
+mod power;
 mod process;
 mod provider;
 mod providers;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::json;
 use stormproof_router::config::{MemoryEnvironment, Node};
 use stormproof_router::core::{Action, Timestamp};
+use stormproof_router::log::BootId;
 use stormproof_router::proxy::{AdminClient, Options, Serving, Source};
 use stormproof_simulator::draws::Stream;
 use stormproof_simulator::engine::Happening;
@@ -50,6 +51,7 @@ impl Stage {
         let options = Options {
             source: Source::Text(config.to_json().into()),
             environment: Arc::new(MemoryEnvironment::default()),
+            boot: BootId::current(),
             time_scale: NonZeroU32::new(scale).expect("time passes"),
             roots: None,
         };

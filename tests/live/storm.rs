@@ -130,7 +130,13 @@ async fn a_crowd_in_the_storm_is_answered_in_time_and_on_record() {
                 assert!(in_time || shown.contains(&request), "{request} ends after its deadline: {verdict:?}");
                 assert_eq!(closed.insert(request, verdict.outcome), None, "{request} ends twice");
             }
-            What::Input(_) | What::Output(_) | What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
+            What::Input(_)
+            | What::Output(_)
+            | What::Opened(_)
+            | What::Boot(_)
+            | What::Closed
+            | What::Checkpoint(_)
+            | What::Gap(_) => {}
         }
     }
     assert_eq!((deadlines.len(), closed.len()), ((CROWD * CALLS) as usize, (CROWD * CALLS) as usize), "each ends once");

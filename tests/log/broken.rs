@@ -43,7 +43,7 @@ pub(crate) fn change_a_dispatch(from: &Path, to: &Path) {
                 recording.decided(&Output::Dispatch(Dispatch { deployment, ..dispatch }));
             }
             What::Output(output) => recording.decided(&output),
-            What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
+            What::Opened(_) | What::Boot(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
         }
     }
     recording.finish(end).expect("written");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::knobs::KnobTexts;
 use super::placed::{At, Named, OneOrMany};
 use super::secret::SecretSource;
-use super::written::{Address, Bytes, Count, DayMoney, Dollars, Period};
+use super::written::{Address, Bytes, Count, DayMoney, Dollars, Period, Share};
 use crate::core::{Duration, Priority, Usd};
 
 /// One configuration: what the live proxy serves and what a scenario rehearses.
@@ -104,8 +104,12 @@ pub struct Log {
     pub keep: Period,
     /// What happens to requests when it cannot be written; `refuse` unless set.
     pub when_full: WhenFull,
-    /// Longest time between a write and its way to the disk; 50ms unless set.
+    /// Longest time between a write and its way to the disk; 50ms unless set. `0` brings every write to the disk before
+    /// anything comes of it.
     pub sync: Period,
+    /// The share of every limit and budget that may be used before the disk has the record; 5% unless set. What would
+    /// be more waits for the disk. After a power loss so much counts as used.
+    pub at_risk: Share,
     /// Size at which a segment is closed; 64MiB unless set.
     pub segment: Bytes,
 }
@@ -415,6 +419,7 @@ impl Default for Log {
             keep: Period(Duration::from_secs(30 * 86_400)),
             when_full: WhenFull::Refuse,
             sync: Period(Duration::from_millis(50)),
+            at_risk: Share(0.05),
             segment: Bytes(64 << 20),
         }
     }

@@ -107,6 +107,16 @@ impl Purse {
         self.assumed += part;
     }
 
+    /// Takes as spent what may have been spent unseen, `most` at most and no more than what is left: nobody would have
+    /// spent that. Says how much it is.
+    pub(super) fn charge_unseen(&mut self, most: Usd, day: u32) -> Usd {
+        let left = self.budget(day).map_or(Usd::ZERO, |budget| budget - self.spent(day) - self.reserved);
+        let charged = most.min(left).max(Usd::ZERO);
+        (self.spent, self.assumed) = (self.spent(day) + charged, self.assumed(day) + charged);
+        self.day = day;
+        charged
+    }
+
     fn control(&mut self, now: Timestamp, day: u32, day_ends: Timestamp) {
         let Some(budget) = self.budget(day) else { return };
         let left = (budget - self.spent(day)).as_micros().max(0) as f64;

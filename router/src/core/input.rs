@@ -9,6 +9,7 @@ use super::ids::{AttemptId, ClientId, KeyId, ModelId, ProjectId, ProviderId, Req
 use super::settings::{Priority, Settings};
 use super::time::{Timestamp, WallTime};
 use super::units::{Tokens, Usd};
+use super::unrecorded::AtRisk;
 
 /// One thing that happened. Every input is handled completely, at one time, before the next.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -190,6 +191,14 @@ pub enum Action {
         project: ProjectId,
         /// For which upstream model.
         upstream: UpstreamId,
+    },
+    /// The power failed before all that was written was on disk: what may have been at stake counts as used. A driver
+    /// says so when it starts, before anything else.
+    PowerLost {
+        /// The share of every limit that was allowed to be at stake.
+        at_risk: AtRisk,
+        /// The last moment on record; [`Timestamp::ZERO`] when there is none.
+        since: Timestamp,
     },
 }
 

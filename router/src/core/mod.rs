@@ -36,6 +36,7 @@ mod state;
 mod time;
 mod timers;
 mod units;
+mod unrecorded;
 mod view;
 mod waiting;
 mod window;
@@ -59,4 +60,5 @@ pub use settings::{
 };
 pub use time::{Duration, DurationError, Timestamp, WallTime};
 pub use units::{Tokens, Usd};
+pub use unrecorded::{AtRisk, Limited, PowerLoss, Stake};
 pub use view::{ClientView, CooldownView, LoadView, TierView};

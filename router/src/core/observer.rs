@@ -9,6 +9,7 @@ use super::ids::{AttemptId, ClientId, DeploymentId, RequestId, TierId, UpstreamI
 use super::input::Scope;
 use super::output::{Cause, Spill};
 use super::time::{Duration, Timestamp};
+use super::unrecorded::PowerLoss;
 
 /// Listens to a router's story.
 pub trait Observer {
@@ -133,6 +134,11 @@ pub enum Note {
         scope: Scope,
         /// Why.
         cause: Cause,
+    },
+    /// The power failed before all was on disk: what may have been spent unseen counts as used.
+    PowerLost {
+        /// How much that is.
+        loss: PowerLoss,
     },
     /// A client was turned away by its own limits.
     Limited {

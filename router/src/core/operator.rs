@@ -54,6 +54,7 @@ impl Router {
                     self.clients[*owner as usize].purse.raise(budget, day);
                 }
             }
+            Action::PowerLost { at_risk, since } => self.charge_unrecorded(scene, at_risk, since),
             Action::ForgetLimits { project, upstream } => {
                 if let Some(quota) = self.register.quota(&self.plan, project, upstream) {
                     self.quotas[quota as usize].forget_learnt();

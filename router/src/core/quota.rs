@@ -68,6 +68,13 @@ pub(super) struct Reservation {
     pub(super) contested: bool,
 }
 
+impl Reservation {
+    /// Tokens that were estimated.
+    pub(super) fn tokens(&self) -> u64 {
+        self.tokens.into()
+    }
+}
+
 /// Whether a quota has room.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Room {
@@ -107,7 +114,8 @@ impl Quota {
         usable(self.learnt.rpd.or(self.configured.rpd), margin)
     }
 
-    fn tpm(&self, margin: f64) -> Option<u32> {
+    /// Tokens per minute that may be sent, if limited.
+    pub(super) fn tpm(&self, margin: f64) -> Option<u32> {
         usable(self.learnt.tpm.or(self.configured.tpm), margin)
     }
 

@@ -2,10 +2,12 @@
 
 use thiserror::Error;
 
+use super::ids::AttemptId;
 use super::input::Input;
 use super::observer::Observer;
 use super::output::Output;
 use super::time::Timestamp;
+use super::unrecorded::{AtRisk, Stake};
 
 /// A router as a state machine: no I/O, no clock, no threads. Time is an argument; one call to [`Route::handle`] is
 /// exactly one mutation, after which [`Route::poll_output`] is drained until it gives `None`.
@@ -43,6 +45,12 @@ pub trait Route: Clone + Send {
 
     /// Which policy this is, and its version: `stormproof/1`. Decisions can be verified by the same version only.
     fn policy(&self) -> &'static str;
+
+    /// What an attempt that was just dispatched takes of limits, and how much of each may be at stake while it is not
+    /// on disk. Nothing for routers that are never driven live.
+    fn stake(&self, _attempt: AttemptId, _at_risk: AtRisk) -> [Option<Stake>; 4] {
+        [None; 4]
+    }
 }
 
 /// Bytes that are not a snapshot of this policy version.

@@ -29,6 +29,7 @@ use super::state::{Attempt, ClientState, Failures, KeyState, Node, Request, Site
 use super::time::{Duration, Timestamp};
 use super::timers::Timers;
 use super::units::Usd;
+use super::unrecorded::{AtRisk, PowerLoss, Stake};
 use super::waiting::{Waiter, Waiting};
 
 /// Which policy this is, and its version. It changes with every change of decisions.
@@ -83,6 +84,8 @@ pub struct Router {
     pub(super) paid_stopped: Timestamp,
     /// No order about tiers lasts longer.
     pub(super) orders_until: Timestamp,
+    /// What the last power loss has cost.
+    pub(super) power_lost: Option<PowerLoss>,
 
     outputs: VecDeque<Output>,
     /// The attempt whose end is being reported: there is nothing left to abandon.
@@ -176,6 +179,10 @@ impl Route for Router {
 
     fn policy(&self) -> &'static str {
         POLICY
+    }
+
+    fn stake(&self, attempt: AttemptId, at_risk: AtRisk) -> [Option<Stake>; 4] {
+        self.stakes(attempt, at_risk)
     }
 }
 

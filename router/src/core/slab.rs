@@ -90,6 +90,11 @@ impl<T> Slab<T> {
             entry.value.as_ref().map(|value| (handle, value))
         })
     }
+
+    /// Every value, to be changed.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
+    }
 }
 
 impl<T> Default for Slab<T> {

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
+use super::boot::{Boot, BootId};
 use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened, What};
 use super::mirror::{Nanos, unshape};
 use super::record::{AttemptRecord, BeginningRecord, Bytes, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
 use crate::core::{
-    Arrived, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId, Outcome,
-    Output, RequestId, Settings, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, TurnId, Usd, Verdict,
-    WallTime,
+    Arrived, AtRisk, AttemptId, ClientId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, ModelId,
+    Outcome, Output, RequestId, Settings, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, TurnId, Usd,
+    Verdict, WallTime,
 };
 
 /// So many slots are told apart. Part of the format.
@@ -180,6 +181,10 @@ impl Context {
             }
             Record::Gap { after, events, since } => {
                 self.read_mark(after, What::Gap(Gap { events, since: Timestamp::from_nanos(since) }))
+            }
+            Record::Boot { after, id, at_risk } => {
+                let boot = Boot { id: id.map(BootId), at_risk: AtRisk::from_ppm(at_risk) };
+                self.read_mark(after, What::Boot(boot))
             }
         };
         Ok(what)
@@ -386,6 +391,7 @@ pub(super) enum Mark {
     Closed,
     Checkpoint(Checkpoint),
     Gap(Gap),
+    Boot(Boot),
 }
 
 fn each(timeouts: &Timeouts) -> [Duration; 4] {

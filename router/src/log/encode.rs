@@ -6,6 +6,7 @@
 
 use serde::Serialize;
 
+use super::boot::{Boot, BootId};
 use super::codec::{Context, Mark, difference};
 use super::event::{Beginning, Checkpoint, Gap, Opened};
 use super::mirror::{CauseRecord, FactsRecord, Nanos, SpillRecord, TransportRecord, shape};
@@ -118,6 +119,9 @@ impl Context {
                 snapshot: Bytes(snapshot),
             },
             Mark::Gap(Gap { events, since }) => Record::Gap { after, events, since: since.as_nanos() },
+            Mark::Boot(Boot { id, at_risk }) => {
+                Record::Boot { after, id: id.map(|BootId(id)| id), at_risk: at_risk.as_ppm() }
+            }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::boot::Boot;
 use crate::core::{AttemptId, Input, Output, RequestId, Timestamp, WallTime};
 
 /// One thing on record.
@@ -24,6 +25,8 @@ pub enum What {
     Output(Output),
     /// A process began to write.
     Opened(Opened),
+    /// Under which boot of the machine it writes; said again with every checkpoint.
+    Boot(Boot),
     /// It stopped in order. A log that ends without this was cut off.
     Closed,
     /// The router's state.
@@ -110,6 +113,7 @@ impl Hands {
             )
             | What::Output(Output::Relay { .. } | Output::Abandon { .. } | Output::WakeAt(_))
             | What::Opened(Opened { router: Beginning::Carried(_), .. })
+            | What::Boot(_)
             | What::Closed
             | What::Gap(_) => {}
         }

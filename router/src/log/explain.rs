@@ -15,8 +15,8 @@ use super::reader::{Place, ReadError, Reader};
 use super::subject::Subjects;
 use super::verify::{VerifyError, restore};
 use crate::core::{
-    Arrived, AttemptId, Finished, Input, KeyId, Note, Output, ProjectId, RequestId, Route, Scope, Settings, Timestamp,
-    UpstreamId, WallTime,
+    Action, Arrived, AtRisk, AttemptId, Finished, Input, KeyId, Note, Output, ProjectId, RequestId, Route, Scope,
+    Settings, Timestamp, UpstreamId, WallTime,
 };
 
 /// Why there is no story.
@@ -57,6 +57,19 @@ pub struct Account {
     pub steps: Vec<Step>,
     /// Where the reasons come from.
     pub telling: Telling,
+    /// A power loss on the same quota day before it, which is still counted.
+    pub power_lost: Option<PowerLost>,
+}
+
+/// What a power loss made of the counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerLost {
+    /// The last moment on record before it.
+    pub since: Timestamp,
+    /// When it was made up for.
+    pub at: Timestamp,
+    /// So much of every limit has counted as used since.
+    pub at_risk: AtRisk,
 }
 
 /// An input that concerned the request, and what came of it.
@@ -146,6 +159,7 @@ fn recorded(log: &Path, request: RequestId) -> Result<Recorded, ExplainError> {
     let mut found: Option<Recorded> = None;
     let mut open: BTreeSet<AttemptId> = BTreeSet::new();
     let mut closed = false;
+    let mut power_lost: Option<PowerLost> = None;
     while let Some(event) = reader.read()? {
         let Event { sequence, at, ref what } = event;
         let is_ours = subjects.follow(&event).request == Some(request);
@@ -153,13 +167,17 @@ fn recorded(log: &Path, request: RequestId) -> Result<Recorded, ExplainError> {
             if closed && open.is_empty() {
                 break;
             }
+            if let Input::Operator { action: Action::PowerLost { at_risk, since }, .. } = *input {
+                power_lost = Some(PowerLost { since, at, at_risk });
+            }
             if let Input::Arrived(arrived) = input {
                 range = Some((range.map_or(arrived.request, |(first, _)| first), arrived.request));
                 if arrived.request == request {
                     let settings = Arc::clone(subjects.settings());
                     let telling = Telling::Whole;
                     let (arrived, steps) = (*arrived, Vec::new());
-                    let account = Account { request, epoch, settings, at, arrived, steps, telling };
+                    let power_lost = power_lost.filter(|lost| is_one_day(&settings, epoch, lost.at, at));
+                    let account = Account { request, epoch, settings, at, arrived, steps, telling, power_lost };
                     found = Some(Recorded { account, steps: Vec::new(), first: sequence, last: sequence });
                 }
             }
@@ -186,13 +204,19 @@ fn recorded(log: &Path, request: RequestId) -> Result<Recorded, ExplainError> {
                     step.decisions.push(output.clone());
                 }
             }
-            What::Output(_) | What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
+            What::Output(_) | What::Opened(_) | What::Boot(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
         }
     }
     found.ok_or(match range {
         Some((first, last)) => ExplainError::NoSuchRequest { request, first, last },
         None => ExplainError::NoRequests,
     })
+}
+
+/// Whether no quota day ends between two moments.
+fn is_one_day(settings: &Settings, epoch: WallTime, from: Timestamp, to: Timestamp) -> bool {
+    let wall = |at: Timestamp| epoch + at.since(Timestamp::ZERO);
+    !settings.resets.iter().any(|reset| wall(from) < *reset && *reset <= wall(to))
 }
 
 /// What the router tells of the request when it runs again, by the sequence of the input; or why it cannot be asked.
@@ -243,7 +267,7 @@ fn told<R: Route>(log: &Path, recorded: &Recorded) -> Result<Vec<(u64, Told)>, S
                 }
             }
             What::Gap(_) => router = None,
-            What::Output(_) | What::Opened(_) | What::Closed | What::Checkpoint(_) => {}
+            What::Output(_) | What::Opened(_) | What::Boot(_) | What::Closed | What::Checkpoint(_) => {}
         }
     }
     if router.is_none() {
@@ -296,6 +320,7 @@ impl Cooling {
             | Note::Learnt { .. }
             | Note::BackedOff { .. }
             | Note::Alert { .. }
+            | Note::PowerLost { .. }
             | Note::Limited { .. } => {}
         }
     }
@@ -377,6 +402,7 @@ impl Concern {
             | Note::Alert { scope, .. } => is_own && self.touches(*scope),
             Note::Degraded { upstream, .. } => self.upstreams.contains(upstream),
             Note::Limited { .. } => is_own,
+            Note::PowerLost { .. } => true,
         }
     }
 }

@@ -7,6 +7,7 @@
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 
+use super::boot::Boot;
 use super::event::{Beginning, Checkpoint, Event, Gap, Opened, What};
 use super::names::{Calendar, Names, cause, outcome};
 use super::subject::Subject;
@@ -65,6 +66,10 @@ impl Export {
                         line.put("state_hash", format!("{state_hash:016x}"));
                     }
                 }
+            }
+            What::Boot(Boot { id, at_risk }) => {
+                line.put("boot", id.map(|id| id.to_string()));
+                line.put("at_risk_ppm", at_risk.as_ppm());
             }
             What::Closed => {}
             What::Checkpoint(Checkpoint { state_hash, snapshot, in_flight }) => {
@@ -181,6 +186,11 @@ impl Export {
             Action::SetClientBudget { client, budget } => {
                 line.put("budget_usd", budget.as_f64());
                 ("set_client_budget", names.client(client), None)
+            }
+            Action::PowerLost { at_risk, since } => {
+                line.put("at_risk_ppm", at_risk.as_ppm());
+                self.moment(line, "since", since);
+                ("power_lost", "every limit".to_owned(), None)
             }
             Action::ForgetLimits { project, upstream } => {
                 ("forget_limits", format!("{} on {}", names.project(project), names.upstream(upstream)), None)

@@ -62,6 +62,8 @@ kinds! {
     WakeAt = "wake_at",
     /// A process began to write.
     Opened = "opened",
+    /// Under which boot of the machine it writes.
+    Boot = "boot",
     /// It stopped in order.
     Closed = "closed",
     /// The router's state.
@@ -108,6 +110,7 @@ impl Event {
             What::Output(Output::Close { .. }) => Kind::Close,
             What::Output(Output::WakeAt(_)) => Kind::WakeAt,
             What::Opened(_) => Kind::Opened,
+            What::Boot(_) => Kind::Boot,
             What::Closed => Kind::Closed,
             What::Checkpoint(_) => Kind::Checkpoint,
             What::Gap(_) => Kind::Gap,

@@ -16,7 +16,7 @@ use crate::core::Timestamp;
 pub(super) const HEAD: usize = 8;
 /// No frame is longer: what claims to be is broken.
 pub(super) const LENGTH_MAX: usize = 1 << 26;
-/// Bit of `kind`: the frame ends with a checkpoint.
+/// Bit of `kind`: the frame is a checkpoint, with what belongs to it.
 pub(super) const CHECKPOINT: u8 = 1;
 /// Bit of `kind`: settings come into force in it.
 pub(super) const SETTINGS: u8 = 2;

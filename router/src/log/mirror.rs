@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::core::{
-    Action, Cause, ClientId, Duration, Ending, Endpoint, Facts, Foreign, KeyId, Outcome, Priority, ProjectId,
+    Action, AtRisk, Cause, ClientId, Duration, Ending, Endpoint, Facts, Foreign, KeyId, Outcome, Priority, ProjectId,
     ProviderId, Reason, Scope, Spill, TierId, Timestamp, Tokens, Transport, UpstreamId, Usage, Usd, Violation,
     Violations, Why,
 };
@@ -308,6 +308,7 @@ pub(super) enum ActionRecord {
     SetBudget { tier: u16, budget: i64 },
     SetClientBudget { client: u16, budget: i64 },
     ForgetLimits { project: u32, upstream: u16 },
+    PowerLost { at_risk: u32, since: u64 },
 }
 
 impl From<&Action> for ActionRecord {
@@ -330,6 +331,9 @@ impl From<&Action> for ActionRecord {
             }
             Action::ForgetLimits { project, upstream } => {
                 Self::ForgetLimits { project: project.get(), upstream: upstream.get() }
+            }
+            Action::PowerLost { at_risk, since } => {
+                Self::PowerLost { at_risk: at_risk.as_ppm(), since: since.as_nanos() }
             }
         }
     }
@@ -358,6 +362,9 @@ impl From<ActionRecord> for Action {
             }
             ActionRecord::ForgetLimits { project, upstream } => {
                 Self::ForgetLimits { project: ProjectId::new(project), upstream: UpstreamId::new(upstream) }
+            }
+            ActionRecord::PowerLost { at_risk, since } => {
+                Self::PowerLost { at_risk: AtRisk::from_ppm(at_risk), since: at(since) }
             }
         }
     }

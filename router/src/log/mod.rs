@@ -12,6 +12,7 @@
 //!
 //! Time is an argument here too; only background threads wait for the disk.
 
+mod boot;
 mod codec;
 mod difference;
 mod encode;
@@ -44,9 +45,10 @@ mod worker;
 mod worst;
 mod writer;
 
+pub use boot::{Boot, BootId, Ended, NoBootId};
 pub use difference::{Difference, Exported, Sides};
 pub use event::{Beginning, Checkpoint, Event, Gap, InFlight, Opened, What};
-pub use explain::{Account, ExplainError, Since, Step, Telling, Told, explain};
+pub use explain::{Account, ExplainError, PowerLost, Since, Step, Telling, Told, explain};
 pub use export::Export;
 pub use filter::{Filter, Kind, UnknownKind};
 pub use lock::{Lock, Patience};

@@ -10,7 +10,7 @@ use super::lock::Lock;
 use super::options::Options;
 use super::reader::{self, Place, ReadError, Reader, Select, Torn};
 use super::segment::{self, Header, SegmentFile};
-use super::storage::{Disk, Storage};
+use super::storage::{Disk, Storage, StorageFile};
 use super::upkeep;
 use super::writer::{Opening, Start, WriteError, Writer, create_segment};
 use crate::core::Timestamp;
@@ -108,8 +108,15 @@ impl<S: Storage> Writer<S> {
         };
         let checkpoint_segment = Reader::at_checkpoint(directory, Place::End).map_err(unreadable)?.header().segment;
         let same = tail.header.policy == opening.policy && tail.header.seed == opening.seed;
-        let (header, file, end, has_frames) = if same && !tail.file.is_compressed() {
-            let file = storage.reopen(&tail.file.name(), tail.end).map_err(storage_error)?;
+        // What a killed process has left unsynced must not be at stake together with what this one will write.
+        let reopened = if tail.file.is_compressed() {
+            None
+        } else {
+            let mut file = storage.reopen(&tail.file.name(), tail.end).map_err(storage_error)?;
+            file.sync().map_err(storage_error)?;
+            Some(file)
+        };
+        let (header, file, end, has_frames) = if let Some(file) = reopened.filter(|_| same) {
             (tail.header, file, tail.end, tail.has_frames)
         } else {
             let header = Header {
@@ -120,9 +127,6 @@ impl<S: Storage> Writer<S> {
                 at: tail.at,
                 ..tail.header
             };
-            if tail.torn.is_some() {
-                storage.reopen(&tail.file.name(), tail.end).map_err(storage_error)?;
-            }
             let (file, end) = create_segment(&mut storage, directory, &header).map_err(storage_error)?;
             (header, file, end, false)
         };

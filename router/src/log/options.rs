@@ -1,5 +1,6 @@
 //! How a log is kept.
 
+use super::boot::Boot;
 use super::lock::Patience;
 use super::upkeep::Keep;
 use crate::core::Duration;
@@ -25,6 +26,8 @@ pub struct Options {
     pub keep: Keep,
     /// Whether to wait for another process to let go of the directory.
     pub patience: Patience,
+    /// Who writes; `None` where no power loss is to fear.
+    pub boot: Option<Boot>,
 }
 
 /// When what is written is brought to the disk. What is written survives the end of the process in any case; this is
@@ -62,6 +65,7 @@ impl Options {
             compress: Some(3),
             keep: Keep { age: Some(Duration::from_secs(30 * 86_400)), bytes: None },
             patience: Patience::None,
+            boot: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::boot::Boot;
 use super::event::{Beginning, Checkpoint, Hands, InFlight, Opened, What};
 use super::reader::{Place, Reader};
 use super::verify::{VerifyError, restore};
@@ -19,6 +20,8 @@ pub struct Rebuilt<R> {
     /// What the driver had in its hands. A driver that takes over reports the attempts as lost and the requests as
     /// cancelled.
     pub in_flight: InFlight,
+    /// Who wrote the end, if it says.
+    pub boot: Option<Boot>,
 }
 
 /// Rebuilds the router that wrote a log, of the same state hash as it had at the end of what is on record. `None` when
@@ -33,6 +36,7 @@ pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> 
     let (mut at, mut sequence) = (reader.header().at, reader.sequence());
     // What another policy decided is not for this router, which begins anew after it.
     let mut foreign = None;
+    let mut boot = None;
     while let Some(event) = reader.read()? {
         hands.follow(&event.what);
         (at, sequence) = (event.at, event.sequence + 1);
@@ -51,6 +55,7 @@ pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> 
                     Err(error) => return Err(error),
                 };
             }
+            What::Boot(said) => boot = Some(said),
             What::Opened(Opened { router: Beginning::Carried(_), .. })
             | What::Output(_)
             | What::Closed
@@ -59,6 +64,6 @@ pub fn rebuild<R: Route>(log: &Path) -> Result<Option<Rebuilt<R>>, VerifyError> 
     }
     match foreign {
         Some(error) => Err(error),
-        None => Ok(router.map(|router| Rebuilt { router, at, sequence, in_flight: hands.held() })),
+        None => Ok(router.map(|router| Rebuilt { router, at, sequence, in_flight: hands.held(), boot })),
     }
 }

@@ -82,6 +82,8 @@ pub(super) enum Record {
     Checkpoint { after: u64, state_hash: u64, requests: Vec<u64>, attempts: Vec<u64>, snapshot: Bytes },
     /// So many events were decided but could not be written. A checkpoint follows in the same frame.
     Gap { after: u64, events: u64, since: u64 },
+    /// Under which boot is written, and how much of every limit may be at stake, in parts per million.
+    Boot { after: u64, id: Option<u128>, at_risk: u32 },
 }
 
 /// With what a process begins.

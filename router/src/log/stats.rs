@@ -96,6 +96,7 @@ impl Stats {
             )
             | What::Output(Output::Dispatch(_) | Output::Relay { .. } | Output::Abandon { .. } | Output::WakeAt(_))
             | What::Opened(_)
+            | What::Boot(_)
             | What::Closed
             | What::Checkpoint(_) => {}
         }

@@ -69,8 +69,11 @@ impl Storage for Disk {
 
     fn create(&mut self, name: &str) -> io::Result<File> {
         let file = File::create(self.directory.join(name))?;
-        // The name must survive a power loss too.
+        // The name must survive a power loss too, and so must the folder's own, which may be new.
         File::open(&self.directory)?.sync_all()?;
+        if let Some(parent) = self.directory.canonicalize()?.parent().and_then(|parent| File::open(parent).ok()) {
+            parent.sync_all()?;
+        }
         Ok(file)
     }
 

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::explain::{Account, Since, Step, Telling, Told};
+use super::explain::{Account, PowerLost, Since, Step, Telling, Told};
 use super::names::{Calendar, Names, cause, length, percent, spill};
 use crate::config::Zone;
 use crate::core::{
     AttemptId, Cause, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, Note, Outcome, Output,
-    Provenance, ProviderId, Reason, Scope, Tier, TierCause, TierId, Timestamp, Transport, Usd, Verdict, Violation, Why,
+    PowerLoss, Provenance, ProviderId, Reason, Scope, Tier, TierCause, TierId, Timestamp, Transport, Usd, Verdict,
+    Violation, Why,
 };
 
 /// Keys passed over for one reason that are named one by one.
@@ -66,6 +67,12 @@ impl Teller<'_> {
         if let Telling::Codes { because } = telling {
             let line = format!("Only the recorded codes are told, and not what was passed over: {because}.");
             self.heading(&line);
+        }
+        if let Some(PowerLost { since, at, at_risk }) = self.account.power_lost {
+            let (since, at, share) = (self.calendar.time(since), self.calendar.time(at), percent(at_risk.as_ppm()));
+            self.heading(&format!(
+                "The power had failed after {since} of this quota day: since {at} {share} of every limit counts as used."
+            ));
         }
         self.heading(&format!("Times are those of {day}, {zone}."));
         self.heading("");
@@ -156,6 +163,12 @@ impl Teller<'_> {
                 let state = if *degraded { "is degraded from here on" } else { "is not taken to be degraded any more" };
                 let (upstream, failure) = (self.names.upstream(*upstream), percent(*failure_ppm));
                 self.line(at, &format!("{upstream} {state}; {failure} of its attempts are expected to fail"));
+            }
+            Note::PowerLost { loss } => {
+                let PowerLoss { requests_each, money, since, .. } = *loss;
+                let (since, each) = (self.calendar.time(since), times(requests_each));
+                let text = format!("the power had failed after {since}; {each} and {money} count as used unseen");
+                self.line(at, &text);
             }
             Note::Waits { tier, until, latest_start, cause: why, .. } => {
                 let (tier, until) = (self.names.tier(*tier), self.calendar.time(*until));
@@ -373,6 +386,11 @@ impl Teller<'_> {
     fn below(&mut self, text: &str) {
         let _ = writeln!(self.text, "                {text}");
     }
+}
+
+/// `up to 3 requests of each key`.
+fn times(requests: u32) -> String {
+    format!("up to {requests} {} of each key", if requests == 1 { "request" } else { "requests" })
 }
 
 /// A deployment that was passed over.

@@ -95,6 +95,7 @@ impl Subjects {
             What::Input(Input::Clock { .. } | Input::Operator { .. } | Input::Woke)
             | What::Output(Output::WakeAt(_))
             | What::Opened(_)
+            | What::Boot(_)
             | What::Closed
             | What::Checkpoint(_)
             | What::Gap(_) => Subject::default(),

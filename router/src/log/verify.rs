@@ -164,7 +164,7 @@ impl<R: Route> Verifier<R> {
                     Beginning::Carried(recorded) => self.check_state(sequence, at, recorded)?,
                 }
             }
-            What::Closed => self.none_left(sequence, at)?,
+            What::Boot(_) | What::Closed => self.none_left(sequence, at)?,
             What::Gap(Gap { events, .. }) => {
                 self.none_left(sequence, at)?;
                 self.report.missing += events;

@@ -115,7 +115,13 @@ pub fn worst(log: &Path, count: usize) -> Result<Vec<Worst>, ReadError> {
                     way.truncate(count);
                 }
             }
-            What::Input(_) | What::Output(_) | What::Opened(_) | What::Closed | What::Checkpoint(_) | What::Gap(_) => {}
+            What::Input(_)
+            | What::Output(_)
+            | What::Opened(_)
+            | What::Boot(_)
+            | What::Closed
+            | What::Checkpoint(_)
+            | What::Gap(_) => {}
         }
     }
     for (found, way) in ways.values_mut() {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
 
@@ -144,6 +145,8 @@ pub struct Writer<S: Storage = Disk> {
     checkpoint_segment: u32,
     synced_at: Timestamp,
     unsynced: bool,
+    /// Records that are on disk: those before this sequence.
+    synced: Arc<AtomicU64>,
     syncs: Worker,
     upkeep: Worker,
     _lock: Lock,
@@ -205,6 +208,7 @@ impl<S: Storage> Writer<S> {
             checkpoint_segment,
             synced_at: now,
             unsynced: false,
+            synced: Arc::new(AtomicU64::new(sequence)),
             syncs: Worker::default(),
             upkeep: Worker::default(),
             _lock: lock,
@@ -235,6 +239,13 @@ impl<S: Storage> Writer<S> {
     pub fn begin<R: Route>(&mut self, now: Timestamp, wall: WallTime, router: &R, is_new: bool) {
         let router = if is_new { Beginning::New(router.snapshot()) } else { Beginning::Carried(router.state_hash()) };
         self.mark(now, Mark::Opened(Opened { wall, router }));
+        self.say_boot(now);
+    }
+
+    fn say_boot(&mut self, now: Timestamp) {
+        if let Some(boot) = self.options.boot {
+            self.mark(now, Mark::Boot(boot));
+        }
     }
 
     /// Puts an input on record, before it is handed to the router.
@@ -308,6 +319,7 @@ impl<S: Storage> Writer<S> {
         }
         self.mark(now, Mark::Checkpoint(checkpoint));
         frame::mark(&mut self.frame, frame::CHECKPOINT);
+        self.say_boot(now);
         let bytes = self.frame.len() as u64;
         match (self.write(), gap) {
             (Ok(()), gap) => {
@@ -352,15 +364,47 @@ impl<S: Storage> Writer<S> {
 
     /// Starts the sync that is due, on the other thread.
     pub fn tick(&mut self, now: Timestamp) {
-        if self.sync_due().is_some_and(|due| due <= now) && self.syncs.is_idle() {
-            let begun = self.file.twin().and_then(|mut twin| self.syncs.run(move || twin.sync()));
+        if self.sync_due().is_some_and(|due| due <= now) {
             self.synced_at = now;
-            self.unsynced = false;
-            if let Err(error) = begun {
-                self.sync_failed(&error);
+            // While the last one is still under way the next has to wait for another interval.
+            if self.syncs.is_idle() {
+                self.unsynced = false;
+                let (synced, written) = (Arc::clone(&self.synced), self.written);
+                let job = |mut twin: S::File| {
+                    move || {
+                        twin.sync()?;
+                        synced.fetch_max(written, Ordering::SeqCst);
+                        Ok(())
+                    }
+                };
+                if let Err(error) = self.file.twin().and_then(|twin| self.syncs.run(job(twin))) {
+                    self.sync_failed(&error);
+                }
             }
         }
         self.check_workers();
+    }
+
+    /// Records that a power loss does not touch: those before this sequence.
+    pub fn durable(&self) -> u64 {
+        self.synced.load(Ordering::SeqCst)
+    }
+
+    /// Brings all that is written to the disk before it returns. What is being dropped has no disk to wait for.
+    ///
+    /// # Errors
+    /// When the storage fails. A new segment with a checkpoint is begun next, after which this may be tried again.
+    pub fn sync(&mut self) -> Result<(), WriteError> {
+        if self.durable() >= self.written || matches!(self.condition, Condition::Dropping { .. }) {
+            return Ok(());
+        }
+        if let Err(source) = self.file.sync() {
+            self.sync_failed(&source);
+            return Err(self.storage_error(source));
+        }
+        self.synced.fetch_max(self.written, Ordering::SeqCst);
+        self.unsynced = false;
+        Ok(())
     }
 
     /// Ends the log in order: everything written and on disk, upkeep done.
@@ -432,6 +476,7 @@ impl<S: Storage> Writer<S> {
         self.file.append(&self.frame)?;
         if self.options.sync == Sync::EveryCommit {
             self.file.sync()?;
+            self.synced.fetch_max(self.sequence, Ordering::SeqCst);
         }
         self.dirty = false;
         self.end += self.frame.len() as u64;
@@ -450,6 +495,16 @@ impl<S: Storage> Writer<S> {
         if self.dirty {
             self.file.cut(self.end)?;
             self.dirty = false;
+        }
+        match self.options.sync {
+            // After a power loss the next segment must not be there without the end of this one.
+            Sync::Every(_) | Sync::EveryCommit => {
+                if let Err(error) = self.file.sync() {
+                    // Whether or not this one is whole: the next begins with a checkpoint.
+                    tracing::error!(directory = %self.directory.display(), %error, "a segment of the event log did not reach the disk");
+                }
+            }
+            Sync::Never => {}
         }
         let header = Header {
             segment: self.header.segment + 1,

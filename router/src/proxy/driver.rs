@@ -4,6 +4,9 @@
 //! decisions to the log with one write, and only then lets the decisions leave. So queue order is log order is decision
 //! order, a recorded day replays exactly, and a killed process has spent nothing that is not on record.
 //!
+//! What a power loss would take of what was written is bounded: of every limit only so much may be used while the disk
+//! does not have the record. What would be more waits for the disk before it leaves.
+//!
 //! When the log takes nothing any more, no new request enters and no call to a provider leaves; everything else still
 //! does, so requests inside keep their deadlines.
 
@@ -16,6 +19,7 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::clock::Clock;
+use super::exposure::Exposure;
 use super::journal::Journal;
 use super::live::Live;
 use super::mailbox::{Note, Sender};
@@ -23,8 +27,8 @@ use super::message::{Arrival, Message, View};
 use super::metrics::Metrics;
 use super::upstream::Target;
 use crate::core::{
-    Arrived, AttemptId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, Model, ModelId, Outcome,
-    Output, RequestId, Route, Timestamp, Transport, Verdict, WallTime,
+    Action, Arrived, AtRisk, AttemptId, DeploymentId, Dispatch, Duration, Ending, Facts, Finished, Input, Model,
+    ModelId, Outcome, Output, RequestId, Route, Timestamp, Transport, Verdict, WallTime,
 };
 use crate::log::{InFlight, WriteError};
 
@@ -36,6 +40,9 @@ const DRIFT: Duration = Duration::from_millis(50);
 
 /// How often the drift is looked at, and a full log tried again. The world's time, not the router's.
 const TICK: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Who speaks of power losses.
+const RECOVERY: &str = "recovery";
 
 /// How a driver's run begins.
 pub(super) struct Start<R, J> {
@@ -49,6 +56,10 @@ pub(super) struct Start<R, J> {
     pub(super) last_request: RequestId,
     /// Requests and attempts that the process before this one took with it.
     pub(super) lost: InFlight,
+    /// The power failed since: what is to be said of it.
+    pub(super) power_lost: Option<Action>,
+    /// The share of every limit that may be used before the disk has the record.
+    pub(super) at_risk: AtRisk,
 }
 
 /// The router and everything that only its driver may touch.
@@ -67,6 +78,9 @@ pub(super) struct Driver<R, J> {
     decided: Vec<Output>,
     /// Calls that may not leave because they are not on record.
     held: Vec<Dispatch>,
+    /// What a power loss would take.
+    exposure: Exposure,
+    at_risk: AtRisk,
     wake: Timestamp,
     /// Wall time at the router's time zero, as the router was last told.
     told: Option<WallTime>,
@@ -107,7 +121,8 @@ impl Flight {
 }
 
 impl<R: Route + 'static, J: Journal> Driver<R, J> {
-    /// Tells the router the settings, the wall clock, and what was lost with the process before.
+    /// Tells the router what a power loss may have cost, under the settings of that time; then the settings, the wall
+    /// clock, and what was lost with the process before. All of that is on disk before anything leaves.
     pub(super) fn new(start: Start<R, J>) -> Self {
         let mut driver = Self {
             router: start.router,
@@ -120,12 +135,17 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             attempts: BTreeMap::new(),
             decided: Vec::new(),
             held: Vec::new(),
+            exposure: Exposure::default(),
+            at_risk: start.at_risk,
             wake: Timestamp::MAX,
             told: None,
             problem: None,
             draining: false,
         };
         let now = driver.clock.now();
+        if let Some(action) = start.power_lost {
+            driver.handle(now, Input::Operator { action, author: RECOVERY.into() });
+        }
         driver.handle(now, Input::Configured { settings: Arc::clone(&driver.live.settings) });
         driver.tell_wall(now);
         for attempt in start.lost.attempts {
@@ -134,6 +154,7 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
         for request in start.lost.requests {
             driver.handle(now, Input::Cancelled { request });
         }
+        driver.exposure.insist();
         driver.commit(now);
         driver
     }
@@ -213,6 +234,7 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
             Message::Operator { spell, author, done } => {
                 let spelt = spell(&self.live, now);
                 if let Ok(action) = &spelt {
+                    self.exposure.insist();
                     self.handle(now, Input::Operator { action: action.clone(), author });
                 }
                 drop(done.send(spelt));
@@ -278,14 +300,18 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
 
     /// Keeps in mind what is in flight.
     fn note(&mut self, now: Timestamp, dispatch: Dispatch) {
-        let Dispatch { request, deployment, .. } = dispatch;
+        let Dispatch { request, deployment, attempt, .. } = dispatch;
+        let sequence = self.journal.sequence();
+        for stake in self.router.stake(attempt, self.at_risk).into_iter().flatten() {
+            self.exposure.add(sequence, stake);
+        }
         if let Some(open) = self.requests.get_mut(&request) {
             let tier = self.live.settings.deployments.get(deployment.index()).map(|deployment| deployment.tier);
             let first = open.live.settings.models.get(open.model.index()).and_then(|model| model.tiers.first());
             open.fell_back = tier.as_ref() != first;
         }
         let flight = Flight { request, since: now, live: Arc::clone(&self.live), deployment };
-        self.attempts.insert(dispatch.attempt, flight);
+        self.attempts.insert(attempt, flight);
     }
 
     /// Writes, then lets the decisions leave; what a decision that could not leave causes is written in its turn.
@@ -318,6 +344,11 @@ impl<R: Route + 'static, J: Journal> Driver<R, J> {
                 attempts: self.attempts.keys().copied().collect(),
             };
             self.journal.checkpoint(now, &self.router, in_flight)?;
+        }
+        self.exposure.safe(self.journal.durable());
+        if self.exposure.wants_disk() {
+            self.journal.sync()?;
+            self.exposure.settled();
         }
         Ok(())
     }

@@ -31,6 +31,18 @@ pub trait Journal: Send + 'static {
     /// the proxy is told to go on without.
     fn dropped(&self) -> u64;
 
+    /// The sequence of the next record.
+    fn sequence(&self) -> u64;
+
+    /// Records that a power loss does not touch: those before this sequence.
+    fn durable(&self) -> u64;
+
+    /// Brings everything committed to the disk before it returns.
+    ///
+    /// # Errors
+    /// As [`Journal::commit`].
+    fn sync(&mut self) -> Result<(), WriteError>;
+
     /// When [`Journal::tick`] has something to do.
     fn tick_due(&self) -> Option<Timestamp>;
 
@@ -76,6 +88,18 @@ where
         }
     }
 
+    fn sequence(&self) -> u64 {
+        Self::sequence(self)
+    }
+
+    fn durable(&self) -> u64 {
+        Self::durable(self)
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        Self::sync(self)
+    }
+
     fn tick_due(&self) -> Option<Timestamp> {
         self.sync_due()
     }
@@ -112,6 +136,18 @@ impl Journal for NoJournal {
 
     fn dropped(&self) -> u64 {
         0
+    }
+
+    fn sequence(&self) -> u64 {
+        0
+    }
+
+    fn durable(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        Ok(())
     }
 
     fn tick_due(&self) -> Option<Timestamp> {

@@ -24,6 +24,7 @@ mod door;
 mod driver;
 mod early;
 mod exchange;
+mod exposure;
 mod front;
 mod gen_ai;
 mod images;

@@ -26,9 +26,10 @@ use super::reload::{LoadError, Loader, Source};
 use super::start::{Listeners, Proxy, Setup, StartError};
 use super::{site, tls};
 use crate::config::{self, Config, Environment};
-use crate::core::{RequestId, Route, Router, Timestamp, WallTime};
+use crate::core::{Action, AtRisk, RequestId, Route, Router, Timestamp, WallTime};
 use crate::log::{
-    self, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError, Writer,
+    self, Boot, BootId, Ended, InFlight, Keep, Opening, Options as LogOptions, Patience, Salt, VerifyError, WriteError,
+    Writer,
 };
 
 /// Connections that may wait in the kernel; it may allow fewer.
@@ -44,6 +45,8 @@ pub struct Options {
     pub time_scale: NonZeroU32,
     /// Whom upstream certificates may come from; `None` is the web's authorities.
     pub roots: Option<rustls::RootCertStore>,
+    /// Under which boot of the machine this process runs, where that is known: it tells a power loss from a kill.
+    pub boot: Option<BootId>,
 }
 
 /// A proxy that serves.
@@ -127,10 +130,13 @@ impl Serving {
             warn!(%warning, "the configuration is unwise");
         }
         let token = live.admin_token().cloned();
-        let carried = open_log(&config, &live, sockets.handed_over, options.time_scale, wall).await?;
-        let Carried { router, mut writer, clock, last_request, lost, is_new } = carried;
+        let log_options = log_options(&config, options.boot);
+        let carried = open_log(&config, log_options, &live, sockets.handed_over, options.time_scale, wall).await?;
+        let Carried { router, mut writer, clock, last_request, lost, power_lost, is_new } = carried;
         writer.begin(clock.now(), clock.wall(), &router, is_new);
-        let setup = Setup { router, journal: writer, clock, live, last_request, lost, roots: options.roots };
+        let at_risk = log_options.boot.map_or(AtRisk::NONE, |boot| boot.at_risk);
+        let roots = options.roots;
+        let setup = Setup { router, journal: writer, clock, live, last_request, lost, power_lost, at_risk, roots };
         let proxy = Proxy::start(setup, Listeners { front: sockets.front, tls })?;
         let (reload, asked) = mpsc::channel(1);
         let admin = match (sockets.admin, token) {
@@ -237,6 +243,8 @@ struct Carried {
     clock: Clock,
     last_request: RequestId,
     lost: InFlight,
+    /// What is to be said of a power loss since.
+    power_lost: Option<Action>,
     /// Whether the router was not rebuilt from the log.
     is_new: bool,
 }
@@ -245,13 +253,13 @@ struct Carried {
 /// let go of it.
 async fn open_log(
     config: &Config,
+    options: LogOptions,
     live: &Live,
     wait: bool,
     scale: NonZeroU32,
     wall: Option<WallTime>,
 ) -> Result<Carried, ServeError> {
     let directory = config.log.dir.clone();
-    let options = log_options(config);
     let settings = Arc::clone(&live.settings);
     let opened = tokio::task::spawn_blocking(move || -> Result<Carried, ServeError> {
         let fresh = Router::new();
@@ -271,7 +279,7 @@ async fn open_log(
         let Some((last, _events)) = recovery.last else {
             let clock = clock(wall, epoch, Timestamp::ZERO, scale);
             let (last_request, lost) = (RequestId::new(0), InFlight::default());
-            return Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true });
+            return Ok(Carried { router: fresh, writer, clock, last_request, lost, power_lost: None, is_new: true });
         };
         // A request's number is never above that of its event, so this one is new.
         let last_request = RequestId::new(writer.sequence());
@@ -279,22 +287,41 @@ async fn open_log(
         match log::rebuild::<Router>(&directory) {
             Ok(Some(rebuilt)) => {
                 info!(events = rebuilt.sequence, in_order = recovery.in_order, "rebuilt from the event log");
-                let lost = rebuilt.in_flight;
-                Ok(Carried { router: rebuilt.router, writer, clock, last_request, lost, is_new: false })
+                let power_lost = power_lost(rebuilt.boot, recovery.in_order, options.boot, last);
+                let (router, lost) = (rebuilt.router, rebuilt.in_flight);
+                Ok(Carried { router, writer, clock, last_request, lost, power_lost, is_new: false })
             }
             Ok(None) => {
                 let lost = InFlight::default();
-                Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true })
+                Ok(Carried { router: fresh, writer, clock, last_request, lost, power_lost: None, is_new: true })
             }
             Err(VerifyError::OtherPolicy { recorded, ours, .. }) => {
                 warn!(%recorded, %ours, "another version wrote the event log: counts begin anew");
                 let lost = InFlight::default();
-                Ok(Carried { router: fresh, writer, clock, last_request, lost, is_new: true })
+                Ok(Carried { router: fresh, writer, clock, last_request, lost, power_lost: None, is_new: true })
             }
             Err(error) => Err(error.into()),
         }
     });
     opened.await.map_err(|_panicked_or_cancelled| ServeError::Background)?
+}
+
+/// What has to be made up for, if the last writer of the log did not end by itself.
+fn power_lost(writer: Option<Boot>, in_order: bool, here: Option<Boot>, since: Timestamp) -> Option<Action> {
+    let here = here.unwrap_or(Boot { id: None, at_risk: AtRisk::NONE });
+    let ended = Ended::of(writer, in_order, here);
+    let at_risk = ended.at_risk()?;
+    let percent = f64::from(at_risk.as_ppm()) / 1e4;
+    match ended {
+        Ended::PowerLost(_) => {
+            warn!("the power failed while the log was open: {percent} % of every limit count as used")
+        }
+        Ended::Unknown(_) => warn!(
+            "the log was not closed, and whether the power failed cannot be told: {percent} % of every limit count as used"
+        ),
+        Ended::InOrder | Ended::Killed => {}
+    }
+    Some(Action::PowerLost { at_risk, since })
 }
 
 /// A clock that starts now, by the wall clock or by that of a rehearsed day.
@@ -305,14 +332,16 @@ fn clock(wall: Option<WallTime>, epoch: WallTime, resume: Timestamp, scale: NonZ
     }
 }
 
-fn log_options(config: &Config) -> LogOptions {
+fn log_options(config: &Config, boot: Option<BootId>) -> LogOptions {
     let written = &config.log;
+    let (sync, at_risk) = if written.sync.0 == crate::core::Duration::ZERO {
+        (log::Sync::EveryCommit, AtRisk::NONE)
+    } else {
+        (log::Sync::Every(written.sync.0), AtRisk::from_ppm((written.at_risk.0 * 1e6) as u32))
+    };
     LogOptions {
-        sync: if written.sync.0 == crate::core::Duration::ZERO {
-            log::Sync::EveryCommit
-        } else {
-            log::Sync::Every(written.sync.0)
-        },
+        sync,
+        boot: Some(Boot { id: boot, at_risk }),
         when_full: match written.when_full {
             config::WhenFull::Refuse => log::WhenFull::Refuse,
             config::WhenFull::Drop => log::WhenFull::Drop,

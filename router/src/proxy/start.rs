@@ -22,7 +22,7 @@ use super::message::Handle;
 use super::metrics::Metrics;
 use super::server::{self, Phase};
 use super::upstream::Upstream;
-use crate::core::{RequestId, Route};
+use crate::core::{Action, AtRisk, RequestId, Route};
 use crate::log::InFlight;
 
 /// Requests inside at once, waiting ones included: the bound of every queue.
@@ -42,6 +42,10 @@ pub struct Setup<R, J> {
     pub last_request: RequestId,
     /// Requests and attempts that the process before this one took with it.
     pub lost: InFlight,
+    /// What is to be said of a power loss since that process wrote.
+    pub power_lost: Option<Action>,
+    /// The share of every limit that may be used before the disk has the record.
+    pub at_risk: AtRisk,
     /// Whom upstream certificates may come from; `None` is the web's authorities.
     pub roots: Option<rustls::RootCertStore>,
 }
@@ -92,6 +96,8 @@ impl<R: Route + 'static> Proxy<R> {
             metrics: Arc::clone(&metrics),
             last_request: setup.last_request,
             lost: setup.lost,
+            power_lost: setup.power_lost,
+            at_risk: setup.at_risk,
         });
         let door = Arc::new(Door {
             handle,

@@ -5,5 +5,6 @@ mod failures;
 mod families;
 mod given;
 mod plain;
+mod power;
 mod properties;
 mod serving;

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
 use stormproof_router::core::{
-    Action, Arrived, AttemptId, Cause, ClientId, DeploymentId, Dispatch, Duration, Ending, Endpoint, Facts, Finished,
-    Foreign, Input, KeyId, ModelId, Outcome, Output, Priority, ProjectId, ProviderId, Reason, RequestId, Scope, Spill,
-    TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage, Usd, Verdict,
-    Violation, Violations, WallTime, Why,
+    Action, Arrived, AtRisk, AttemptId, Cause, ClientId, DeploymentId, Dispatch, Duration, Ending, Endpoint, Facts,
+    Finished, Foreign, Input, KeyId, ModelId, Outcome, Output, Priority, ProjectId, ProviderId, Reason, RequestId,
+    Scope, Spill, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage,
+    Usd, Verdict, Violation, Violations, WallTime, Why,
 };
 use stormproof_router::log::{
-    Damage, Event, Export, Filter, InFlight, Kind, Opening, Options, Place, ReadError, Reader, Stats, Subject,
-    Subjects, What, Writer, rebuild, verify,
+    Boot, BootId, Damage, Event, Export, Filter, InFlight, Kind, Opening, Options, Place, ReadError, Reader, Stats,
+    Subject, Subjects, What, Writer, rebuild, verify,
 };
 
 use crate::toy::{Toy, opening, settings};
@@ -186,6 +186,7 @@ fn steps() -> Vec<(Input, Vec<Output>)> {
         Action::SetBudget { tier, budget: Usd::from_micros(50_000_000) },
         Action::SetClientBudget { client, budget: Usd::MAX },
         Action::ForgetLimits { project, upstream },
+        Action::PowerLost { at_risk: AtRisk::from_ppm(50_000), since: until },
     ] {
         steps.push((Input::Operator { action, author: "operator".into() }, vec![]));
     }
@@ -264,7 +265,8 @@ fn write_golden_logs(folder: &Path) {
         }
         writer.close(at + Duration::from_secs(1)).unwrap();
     };
-    let options = Options { batch: 0, checkpoint: u64::MAX, ..Options::simulation() };
+    let boot = Boot { id: Some(BootId(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef)), at_risk: AtRisk::from_ppm(50_000) };
+    let options = Options { batch: 0, checkpoint: u64::MAX, boot: Some(boot), ..Options::simulation() };
     write("frames", options);
     write("batch", Options { batch: 1 << 20, ..options });
 }
@@ -451,7 +453,7 @@ fn filters_keep_what_an_event_is_about() {
 fn stats_count_what_is_there() {
     bless();
     let stats = Stats::of(&golden("frames")).unwrap();
-    assert_eq!((stats.requests, stats.kinds[&Kind::Dispatch], stats.kinds[&Kind::Operator]), (3, 11, 15));
+    assert_eq!((stats.requests, stats.kinds[&Kind::Dispatch], stats.kinds[&Kind::Operator]), (3, 11, 16));
     assert_eq!((stats.attempts["200"], stats.attempts["400"], stats.attempts["IdleTimeout"]), (1, 14, 1));
     assert_eq!(stats.outcomes["answered"], 1);
     assert_eq!((stats.spend, stats.segments), (Usd::from_micros(125), 1));

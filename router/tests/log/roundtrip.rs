@@ -7,12 +7,12 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 use stormproof_router::core::{
-    Action, Arrived, AttemptId, Cause, ClientId, DeploymentId, Dispatch, Duration, Ending, Endpoint, Facts, Finished,
-    Foreign, Input, KeyId, ModelId, Outcome, Output, Priority, ProjectId, ProviderId, Reason, RequestId, Scope, Spill,
-    TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage, Usd, Verdict,
-    Violation, Violations, WallTime, Why,
+    Action, Arrived, AtRisk, AttemptId, Cause, ClientId, DeploymentId, Dispatch, Duration, Ending, Endpoint, Facts,
+    Finished, Foreign, Input, KeyId, ModelId, Outcome, Output, Priority, ProjectId, ProviderId, Reason, RequestId,
+    Scope, Spill, TierCause, TierId, Timeouts, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage,
+    Usd, Verdict, Violation, Violations, WallTime, Why,
 };
-use stormproof_router::log::{Event, InFlight, Options, Reader, What, Writer};
+use stormproof_router::log::{Boot, BootId, Event, InFlight, Options, Reader, What, Writer};
 
 use crate::small;
 use crate::toy::{Toy, opening, settings};
@@ -119,7 +119,7 @@ fn scope() -> impl Strategy<Value = Scope> {
 }
 
 fn action() -> impl Strategy<Value = Action> {
-    (0..12u8, scope(), any::<u32>(), any::<u16>(), timestamp(), any::<u32>(), any::<i64>()).prop_map(
+    (0..13u8, scope(), any::<u32>(), any::<u16>(), timestamp(), any::<u32>(), any::<i64>()).prop_map(
         |(kind, scope, wide, narrow, until, requests, micros)| {
             let (key, project, upstream) = (KeyId::new(wide), ProjectId::new(wide), UpstreamId::new(narrow));
             let (tier, client, budget) = (TierId::new(narrow), ClientId::new(narrow), Usd::from_micros(micros));
@@ -135,6 +135,7 @@ fn action() -> impl Strategy<Value = Action> {
                 8 => Action::StopPaid { until },
                 9 => Action::SetBudget { tier, budget },
                 10 => Action::SetClientBudget { client, budget },
+                11 => Action::PowerLost { at_risk: AtRisk::from_ppm(requests), since: until },
                 _ => Action::ForgetLimits { project, upstream },
             }
         },
@@ -277,9 +278,14 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_recorded_is_read_back(steps in steps(), segment in 1_000..5_000u64) {
+    fn what_is_recorded_is_read_back(
+        steps in steps(),
+        segment in 1_000..5_000u64,
+        boot in option::of((option::of(any::<u128>()), 0..1_000_000u32)),
+    ) {
         let folder = tempfile::tempdir().unwrap();
-        let options = Options { segment, ..small() };
+        let boot = boot.map(|(id, ppm)| Boot { id: id.map(BootId), at_risk: AtRisk::from_ppm(ppm) });
+        let options = Options { segment, boot, ..small() };
         let (mut writer, _) = Writer::open(folder.path(), opening(), options).unwrap();
         let mut expected = Vec::new();
         let mut now = Timestamp::ZERO;
@@ -305,6 +311,7 @@ proptest! {
                 let in_flight = InFlight { requests: vec![RequestId::new(7)], attempts: vec![AttemptId::new(u64::MAX)] };
                 writer.checkpoint(now, &Toy::default(), in_flight).unwrap();
                 expected.push(What::Closed);
+                expected.extend(boot.map(What::Boot));
             }
         }
         writer.close(now).unwrap();

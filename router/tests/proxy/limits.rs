@@ -120,6 +120,18 @@ impl Journal for Fickle {
         0
     }
 
+    fn sequence(&self) -> u64 {
+        0
+    }
+
+    fn durable(&self) -> u64 {
+        u64::MAX
+    }
+
+    fn sync(&mut self) -> Result<(), WriteError> {
+        Ok(())
+    }
+
     fn tick_due(&self) -> Option<Timestamp> {
         None
     }

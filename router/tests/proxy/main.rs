@@ -2,6 +2,7 @@
 
 mod clients;
 mod limits;
+mod power;
 mod serving;
 mod streams;
 mod support;

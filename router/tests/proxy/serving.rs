@@ -11,6 +11,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 use stormproof_router::config::MemoryEnvironment;
+use stormproof_router::log::BootId;
 use stormproof_router::proxy::{Options, Serving, Source};
 
 use crate::streams::{ANSWER, ASK};
@@ -43,28 +44,39 @@ models:
     )
 }
 
-async fn serve(folder: &Path, text: &str) -> Serving {
-    let path = folder.join("stormproof.yaml");
-    std::fs::write(&path, text).expect("written");
+/// The secrets of such a configuration.
+pub(crate) fn environment() -> MemoryEnvironment {
     let variables = [
         ("ADMIN", TOKEN.to_owned()),
         ("FREE", format!("{SECRET}free-1,{SECRET}free-2")),
         ("PAID", format!("{SECRET}paid")),
     ];
-    let environment = MemoryEnvironment {
+    MemoryEnvironment {
         variables: variables.map(|(name, value)| (name.to_owned(), value)).into(),
         ..MemoryEnvironment::default()
-    };
+    }
+}
+
+async fn serve(folder: &Path, text: &str) -> Serving {
+    let path = folder.join("stormproof.yaml");
+    std::fs::write(&path, text).expect("written");
     let options = Options {
         source: Source::File(path),
-        environment: Arc::new(environment),
+        environment: Arc::new(environment()),
+        boot: Some(BootId(1)),
         time_scale: NonZeroU32::MIN,
         roots: None,
     };
     Serving::start(options).await.expect("it serves")
 }
 
-async fn call(address: std::net::SocketAddr, method: Method, path: &str, token: &str, body: &str) -> (u16, String) {
+pub(crate) async fn call(
+    address: std::net::SocketAddr,
+    method: Method,
+    path: &str,
+    token: &str,
+    body: &str,
+) -> (u16, String) {
     let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
     let request = Request::builder()
         .method(method)

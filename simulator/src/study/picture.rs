@@ -51,6 +51,7 @@ impl Observer for Picture {
             | Note::Learnt { .. }
             | Note::BackedOff { .. }
             | Note::Alert { .. }
+            | Note::PowerLost { .. }
             | Note::Limited { .. } => {}
         }
     }

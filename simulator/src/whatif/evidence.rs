@@ -238,6 +238,7 @@ impl Evidence {
             What::Input(Input::Clock { .. } | Input::Woke)
             | What::Output(Output::Relay { .. } | Output::Abandon { .. } | Output::WakeAt(_))
             | What::Opened(_)
+            | What::Boot(_)
             | What::Closed
             | What::Checkpoint(_) => {}
         }

@@ -145,6 +145,8 @@ impl Numbers {
                 upstream: *self.upstreams.get(upstream.index())?,
                 requests: *requests,
             },
+            // The power failed whatever the settings.
+            Action::PowerLost { at_risk, since } => Action::PowerLost { at_risk: *at_risk, since: *since },
             Action::ClearCooldown { .. }
             | Action::SkipTier { .. }
             | Action::PinTier { .. }

@@ -231,6 +231,7 @@ mod tests {
             clients: Vec::new(),
             load,
             log_problem: None,
+            power_lost: None,
         };
         let samples = samples(&look, &Metrics::default(), 0.0).into_iter().map(|sample| match sample.kind {
             MetricType::Counter => format!("{}_total", sample.name),

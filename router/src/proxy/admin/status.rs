@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::onset::{self, Onsets, Trouble, dollars};
 use crate::core::{
-    Cause, ClientView, CooldownView, KeyId, LoadView, Model, Provenance, Router, Scope, Settings, TierView, Timestamp,
-    Usd, WallTime,
+    Cause, ClientView, CooldownView, KeyId, LoadView, Model, PowerLoss, Provenance, Router, Scope, Settings, TierView,
+    Timestamp, Usd, WallTime,
 };
 use crate::proxy::door::Door;
 use crate::proxy::metrics::Metrics;
@@ -138,6 +138,7 @@ pub(super) struct Look {
     pub(super) clients: Vec<ClientView>,
     pub(super) load: LoadView,
     pub(super) log_problem: Option<String>,
+    pub(super) power_lost: Option<PowerLoss>,
 }
 
 impl Look {
@@ -151,6 +152,7 @@ impl Look {
             clients: view.router.clients(),
             load: view.router.load(),
             log_problem: view.log_problem.map(str::to_owned),
+            power_lost: view.router.power_lost(),
         };
         door.handle.inspect(look).await
     }
@@ -230,6 +232,13 @@ fn attention(look: &Look, clock: &Times, dropped: u64) -> Vec<String> {
     }
     if let Some(problem) = &look.log_problem {
         notes.push(format!("no request is let in: {problem}"));
+    }
+    if let Some(PowerLoss { since, requests, requests_each, money, .. }) = look.power_lost {
+        notes.push(format!(
+            "the power failed after {}, as far as can be told: {requests} requests ({requests_each} of a key at most) and \
+             {money} count as used, for what was spent then may not be on record",
+            clock.text(since)
+        ));
     }
     for (model, _, _) in models(look).into_iter().filter(|(_, state, _)| *state == "down") {
         notes.push(format!("`{}` is down: no tier of it is usable", model.name));

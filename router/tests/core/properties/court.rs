@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use stormproof_router::core::{
-    Action, Arrived, AttemptId, Cause, ChargeErrors, ClientId, Dispatch, Duration, Ending, Endpoint, Fingerprint,
-    Finished, Input, KeyId, Limits, ModelId, Note, Output, Price, Priority, ProjectId, RequestId, Route, Router, Scope,
-    Settings, TierId, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage, Usd, WallTime, Why,
+    Action, Arrived, AtRisk, AttemptId, Cause, ChargeErrors, ClientId, Dispatch, Duration, Ending, Endpoint,
+    Fingerprint, Finished, Input, KeyId, Limits, ModelId, Note, Output, Price, Priority, ProjectId, RequestId, Route,
+    Router, Scope, Settings, TierId, Timestamp, TokenEstimate, Tokens, Transport, TurnId, UpstreamId, Usage, Usd,
+    WallTime, Why,
 };
 
 use super::steps::{Answer, Charge, HOUR, OUTPUT_MAX, Step, WALL, settings};
@@ -160,6 +161,7 @@ impl Court {
                 | Note::Learnt { .. }
                 | Note::BackedOff { .. }
                 | Note::Alert { .. }
+                | Note::PowerLost { .. }
                 | Note::Limited { .. } => {}
             }
         }
@@ -475,7 +477,7 @@ impl Court {
         let until = self.now + Duration::from_secs(until);
         let project = self.settings.keys[key.index()].project;
         let upstream = UpstreamId::new(0);
-        let action = match order % 12 {
+        let action = match order % 13 {
             0 => Action::ClearCooldown { scope: Scope::Key(key) },
             1 => Action::DrainKey { key, until },
             2 => Action::RetireKey { key },
@@ -498,9 +500,32 @@ impl Court {
                 self.learnt_rpm.remove(&self.quota(project, upstream));
                 Action::ForgetLimits { project, upstream }
             }
+            // A process that starts has nothing in flight but what died with the one before.
+            11 if self.flights.is_empty() => {
+                return self.lose_power();
+            }
             _ => Action::ClearCooldown { scope: Scope::Upstream(upstream) },
         };
         self.hand_in(Input::Operator { action, author: "test".into() });
+    }
+
+    /// A twentieth of every budget is taken as spent, or what is left of it.
+    fn lose_power(&mut self) {
+        let since = self.now - Duration::from_secs(1);
+        let action = Action::PowerLost { at_risk: AtRisk::from_ppm(50_000), since };
+        self.hand_in(Input::Operator { action, author: "test".into() });
+        let grown = |before: Usd, budget: Option<Usd>| {
+            let budget = budget.unwrap_or_default();
+            before + Usd::from_micros(budget.as_micros() / 20).min((budget - before).max(Usd::ZERO))
+        };
+        for (index, tier) in self.router.tiers().into_iter().enumerate() {
+            self.spent[index] = grown(self.spent[index], tier.budget);
+            assert_eq!(tier.spent, self.spent[index]);
+        }
+        for (index, client) in self.router.clients().into_iter().enumerate() {
+            self.client_spent[index] = grown(self.client_spent[index], client.budget);
+            assert_eq!(client.spent, self.client_spent[index]);
+        }
     }
 
     /// Liveness: everything in flight ends well, time passes every deadline, and nothing is left.

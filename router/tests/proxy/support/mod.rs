@@ -152,6 +152,8 @@ impl Plan {
             live: self.live(),
             last_request: RequestId::new(0),
             lost: InFlight::default(),
+            power_lost: None,
+            at_risk: core::AtRisk::NONE,
             roots: None,
         };
         let proxy = Proxy::start(setup, Listeners { front, tls: None }).expect("it starts");
