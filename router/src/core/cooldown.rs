@@ -75,8 +75,19 @@ impl Cooldown {
     }
 
     /// Whether nothing is held against the scope, however long ago.
+    #[inline]
     pub(super) fn is_none(&self) -> bool {
         self.cause == Cause::None
+    }
+
+    /// When time alone may change what [`Cooldown::gate`] says at `now`.
+    #[inline]
+    pub(super) fn changes_at(&self, now: Timestamp) -> Timestamp {
+        if self.cause == Cause::None {
+            return Timestamp::MAX;
+        }
+        let ahead = [self.until, self.early.unwrap_or_default(), self.probes_expire].into_iter();
+        ahead.filter(|at| *at > now).min().unwrap_or(Timestamp::MAX)
     }
 
     /// Why it rests and until when, while it does.

@@ -21,6 +21,9 @@ use super::units::Usd;
 /// How long a verdict on starvation stands: it moves with minutes of demand.
 const STARVED_FOR: Duration = Duration::from_secs(1);
 
+/// Far more than two ways to compute the same worth can differ by.
+const ROUNDING: f64 = 1e-6;
+
 /// What a tier can do for one request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Offer {
@@ -192,9 +195,15 @@ impl Router {
     ) -> bool {
         let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
         let health = &self.nodes[node as usize].health;
+        if health.is_degraded() {
+            return false;
+        }
         let failure = health.failure_at_most(&self.plan.settings.knobs);
-        !health.is_degraded()
-            && self.scales_at(now, request, tier, position, from, failure).worth(&self.plan.settings.knobs)
+        let delay = from.since(now).as_secs_f64() + health.failure_delay().as_secs_f64() * failure;
+        let in_health = health.failure_in_health();
+        let quota = if self.is_starved(now, tier) { starved_price(in_health) } else { 0.0 };
+        let price = 1.0 + self.dearth_behind(request, position);
+        (1.0 - failure - quota) * price > self.plan.settings.knobs.spend_latency_weight * delay + ROUNDING
     }
 
     /// Whether an attempt on `tier` is worth making now, or what speaks for leaving it to a later tier.
@@ -206,18 +215,18 @@ impl Router {
         position: usize,
         scales: &Scales,
     ) -> Result<(), Spill> {
-        let dearer = self.has_dearer(request, tier, position);
+        let (dearer, rival) = self.later_prices(request, tier, position);
         let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
         let degraded = self.nodes[node as usize].health.is_degraded();
         let worth = !dearer || scales.worth(&self.plan.settings.knobs);
-        if worth && !degraded {
+        // Degraded, but worth its money against a dearer tier; one that costs no more is simply better if it is well.
+        if worth && !(degraded && rival) {
             return Ok(());
         }
         let Some(other) = self.alternative(now, request, position) else { return Ok(()) };
         if !worth {
             return Err(if scales.quota > 0.0 { Spill::Starved } else { Spill::Degraded });
         }
-        // Degraded, but worth its money against a dearer tier; one that costs no more is simply better if it is well.
         let typical = |tier: TierId| self.plan.tiers[tier.index()].typical;
         if typical(other) > typical(tier) {
             return Ok(());
@@ -281,43 +290,39 @@ impl Router {
         None
     }
 
-    /// Whether any later tier that takes the request costs more than `tier`.
-    fn has_dearer(&self, request: &Request, tier: TierId, position: usize) -> bool {
-        let Some(model) = request.model else { return false };
+    /// Whether any later tier that takes the request costs more than `tier`, and whether any does not.
+    fn later_prices(&self, request: &Request, tier: TierId, position: usize) -> (bool, bool) {
+        let Some(model) = request.model else { return (false, false) };
         let typical = self.plan.tiers[tier.index()].typical;
-        let tiers = &self.plan.models[model.index()];
-        let suits = |later: usize| request.suited >> later & 1 == 1;
-        (position + 1..tiers.len()).any(|later| suits(later) && self.plan.tiers[tiers[later].index()].typical > typical)
+        let (mut dearer, mut rival) = (false, false);
+        for (place, later) in self.plan.models[model.index()].iter().enumerate().skip(position + 1) {
+            if request.suited >> place & 1 == 1 {
+                let costs_more = self.plan.tiers[later.index()].typical > typical;
+                (dearer, rival) = (dearer || costs_more, rival || !costs_more);
+            }
+        }
+        (dearer, rival)
     }
 
     fn scales(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize, from: Timestamp) -> Scales {
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        let failure = self.nodes[node as usize].health.failure(now, &self.plan.settings.knobs);
-        self.scales_at(now, request, tier, position, from, failure)
-    }
-
-    /// The scales for a probability of failure.
-    fn scales_at(
-        &mut self,
-        now: Timestamp,
-        request: &Request,
-        tier: TierId,
-        position: usize,
-        from: Timestamp,
-        failure: f64,
-    ) -> Scales {
         let starved = self.is_starved(now, tier);
         let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
         let health = &self.nodes[node as usize].health;
+        let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
         let delay = from.since(now) + health.failure_delay().mul_f64(failure);
-        let next = request.model.and_then(|model| self.plan.models[model.index()].get(position + 1).copied());
         Scales {
             failure,
             quota: if starved { starved_price(health.failure_in_health()) } else { 0.0 },
             delay,
-            dearth: next.map_or(0.0, |next| self.dearth(request, next)),
+            dearth: self.dearth_behind(request, position),
         }
+    }
+
+    /// How dear the money of the next tier is to this request.
+    fn dearth_behind(&self, request: &Request, position: usize) -> f64 {
+        let next = request.model.and_then(|model| self.plan.models[model.index()].get(position + 1).copied());
+        next.map_or(0.0, |next| self.dearth(request, next))
     }
 
     /// How dear the money of `tier` is to this request: those who give way first feel a shortage first.
@@ -348,7 +353,7 @@ impl Router {
         let mut left = Some(0u64);
         for quota in &plan.quotas {
             let quota = &self.quotas[*quota as usize];
-            let remaining = match (quota.rpd(knobs.rate_margin), quota.cooldown.active(now)) {
+            let remaining = match (quota.rpd(), quota.cooldown.active(now)) {
                 (_, Some((_, Cause::RateDay | Cause::Dead, _))) => Some(0),
                 (rpd, _) => rpd.map(|limit| u64::from(limit.saturating_sub(quota.used_today(count_errors, day)))),
             };
@@ -420,7 +425,7 @@ impl Router {
             return None;
         }
         let state = |tier: TierId| &self.tiers[self.plan.tiers[tier.index()].owner as usize];
-        let paid = !self.plan.settings.tiers[tier.index()].price.is_free();
+        let paid = !self.plan.tiers[tier.index()].free;
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
         let pinned = tiers.iter().map(|tier| state(*tier).pinned).max().filter(|_| state(tier).pinned <= now);
         let until =
@@ -433,6 +438,9 @@ impl Router {
 
     /// A budget of the tier or the client that the worst case does not fit into.
     fn unaffordable(&self, now: Timestamp, request: &Request, tier: TierId) -> Option<Offer> {
+        if self.plan.tiers[tier.index()].free {
+            return None;
+        }
         let worst = worst_case(&self.plan.settings.tiers[tier.index()], request.tokens);
         if worst == Usd::ZERO {
             return None;
@@ -464,7 +472,6 @@ impl Router {
         let knobs = &self.plan.settings.knobs;
         Rules {
             window: Duration::from_secs(60) + knobs.rate_window_guard,
-            margin: knobs.rate_margin,
             day: self.calendar.day(),
             day_ends: self.calendar.ends(),
         }

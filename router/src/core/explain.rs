@@ -10,6 +10,7 @@ use super::output::{Cause, TierCause};
 use super::plan::endpoint_offset;
 use super::quota::Room;
 use super::router::{Router, Scene};
+use super::slab::Handle;
 use super::state::Request;
 use super::time::{Duration, Timestamp};
 
@@ -65,10 +66,11 @@ impl Router {
     }
 
     /// Tells for each deployment of the tiers before `position` why it was passed over.
-    pub(super) fn explain_skips<O: Observer>(&self, scene: &mut Scene<'_, O>, request: &Request, position: usize) {
+    pub(super) fn explain_skips<O: Observer>(&self, scene: &mut Scene<'_, O>, handle: Handle, position: usize) {
         if !scene.listens() {
             return;
         }
+        let Some(request) = self.requests.get(handle) else { return };
         let tiers = request.model.map_or(Vec::new(), |model| self.plan.models[model.index()].clone());
         for tier in tiers.into_iter().take(position.saturating_add(1)) {
             for &deployment in &self.plan.tiers[tier.index()].deployments {

@@ -264,7 +264,7 @@ impl Router {
         let tokens = finished.usage.map(|usage| usage.input.get());
         let index = attempt.place.quota + offset;
         if self.quotas[index as usize].settle(attempt.quota, tokens, charge) {
-            self.sheets.touch(index);
+            self.sheets.touch_quota(index);
             // Room may have come back before its time.
             self.waiting.stir();
         }
@@ -306,17 +306,20 @@ impl Router {
             return Usd::ZERO;
         }
         let answered = ruling.next == Next::Done;
+        let price = self.register.price(attempt.price);
         let cost = match (finished.usage, finished.ending) {
-            (Some(usage), _) => attempt.price.cost(usage, answered),
+            (Some(usage), _) => price.cost(usage, answered),
             (None, Ending::Status(_)) if !answered => Usd::ZERO,
             (None, Ending::Transport(Transport::Connect)) => Usd::ZERO,
-            (None, Ending::Status(_) | Ending::Transport(_)) if answered => attempt.reserved,
-            (None, Ending::Status(_) | Ending::Transport(_)) => attempt.reserved - attempt.price.answer,
+            (None, Ending::Status(_) | Ending::Transport(_)) if answered || attempt.perhaps_answered => {
+                attempt.reserved
+            }
+            (None, Ending::Status(_) | Ending::Transport(_)) => attempt.reserved - price.answer,
         };
         let (day, ends) = (self.calendar.day(), self.calendar.ends());
         // The budget has to hold whatever the provider charges in the end, so the worst case counts as spent; but
         // whoever looks is told how much of it is that.
-        let for_answer = if answered { attempt.price.answer } else { Usd::ZERO };
+        let for_answer = if answered { price.answer } else { Usd::ZERO };
         let assumed = if finished.usage.is_none() && cost > Usd::ZERO { cost - for_answer } else { Usd::ZERO };
         for purse in [&mut self.tiers[attempt.tier as usize].purse, &mut self.clients[attempt.client as usize].purse] {
             purse.settle(now, attempt.reserved, cost, day, ends);
@@ -443,6 +446,8 @@ impl Router {
         if !probes.any() {
             return;
         }
+        self.sheets.touch_key(place.key);
+        self.sheets.touch_quota(quota as u32);
         self.waiting.stir();
         let scopes = [
             (self.plan.key_scope(place.key), probes.key),
@@ -476,10 +481,13 @@ impl Router {
             return;
         }
         if probes.key {
+            self.sheets.touch_key(place.key);
             tell(&mut self.keys[place.key as usize].cooldown);
         }
         if probes.quota {
-            tell(&mut self.quotas[(place.quota + endpoint_offset(attempt.endpoint)) as usize].cooldown);
+            let index = place.quota + endpoint_offset(attempt.endpoint);
+            self.sheets.touch_quota(index);
+            tell(&mut self.quotas[index as usize].cooldown);
         }
         if probes.provider {
             tell(&mut self.providers[place.provider as usize]);
@@ -490,7 +498,7 @@ impl Router {
     fn learn_limits<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt, finished: &Finished) {
         let scope = self.plan.quota_scope(&attempt.place);
         let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
-        self.sheets.touch(index);
+        self.sheets.touch_quota(index);
         let mut learnt = false;
         self.quotas[index as usize].learn(&finished.facts.violations, |cause, limit| {
             learnt = true;
@@ -567,12 +575,12 @@ impl Router {
     ) {
         let cooldown = match held {
             Held::Key => {
-                self.sheets.forget();
+                self.sheets.touch_key(attempt.place.key);
                 &mut self.keys[attempt.place.key as usize].cooldown
             }
             Held::ProjectModel => {
                 let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
-                self.sheets.touch(index);
+                self.sheets.touch_quota(index);
                 &mut self.quotas[index as usize].cooldown
             }
             Held::Provider => &mut self.providers[attempt.place.provider as usize],

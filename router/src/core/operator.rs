@@ -62,7 +62,8 @@ impl Router {
                 }
             }
         }
-        self.sheets.forget();
+        // Anything may rest on what was ordered.
+        self.lay_out_sheets();
         let orders = self.tiers.iter().flat_map(|state| [state.skipped, state.pinned]);
         self.orders_until = orders.chain([self.paid_stopped]).max().unwrap_or_default();
         for state in &mut self.tiers {

@@ -12,7 +12,7 @@ use super::budget::likely_cost;
 use super::ids::{ClientId, DeploymentId, Fingerprint, KeyId, ModelId, ProjectId, TierId, UpstreamId};
 use super::input::{Endpoint, Scope, TokenEstimate};
 use super::knobs::Strategy;
-use super::settings::{Settings, Tier};
+use super::settings::{Price, Settings, Tier};
 use super::units::{Tokens, Usd};
 
 /// Arena index of one owner of state.
@@ -32,6 +32,8 @@ pub(super) struct Register {
     sites: Roll<(Owner, Owner)>,
     tiers: Roll<String>,
     clients: Roll<String>,
+    /// Prices that were ever in force: attempts in flight may still go by an earlier one.
+    prices: Roll<Price>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,6 +60,8 @@ pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
     /// By `DeploymentId`.
     pub(super) places: Vec<Place>,
+    /// Place in its tier of the deployment behind it, for taking turns; by `DeploymentId`.
+    pub(super) turns: Vec<u32>,
     /// By `TierId`.
     pub(super) tiers: Vec<TierPlan>,
     /// By `ModelId`: its tiers in the order of preference.
@@ -87,6 +91,9 @@ pub(super) struct TierPlan {
     pub(super) provider: u32,
     /// What a typical answer costs, to compare tiers by.
     pub(super) typical: Usd,
+    /// Its price in the register, and whether that is nothing.
+    pub(super) price: u32,
+    pub(super) free: bool,
 }
 
 /// How many owners of each kind there are.
@@ -151,6 +158,8 @@ impl Register {
                 node: upstreams[tier.upstream.index()] * ENDPOINTS,
                 provider: providers[settings.upstreams[tier.upstream.index()].provider.index()],
                 typical: typical_cost(tier),
+                price: self.prices.index(tier.price),
+                free: tier.price.is_free(),
                 ..TierPlan::members(&settings, TierId::new(index as u16), &places)
             })
             .collect();
@@ -161,7 +170,13 @@ impl Register {
             clients.push(self.clients.index(String::new()));
         }
         let nodes = upstreams.iter().map(|upstream| upstream * ENDPOINTS).collect();
-        Plan { places, tiers, models, keys, clients, providers, nodes, projects, settings }
+        let mut turns = vec![0; places.len()];
+        for members in tiers.iter().map(|tier| &tier.deployments) {
+            for (place, deployment) in members.iter().enumerate() {
+                turns[deployment.index()] = ((place + 1) % members.len()) as u32;
+            }
+        }
+        Plan { places, turns, tiers, models, keys, clients, providers, nodes, projects, settings }
     }
 
     /// How many owners there are: as long as the arenas must be.
@@ -175,6 +190,11 @@ impl Register {
             tiers: self.tiers.0.len(),
             clients: self.clients.0.len(),
         }
+    }
+
+    /// A price that an attempt was made at.
+    pub(super) fn price(&self, index: u32) -> Price {
+        self.prices.0.get(index as usize).copied().unwrap_or_default()
     }
 
     /// The quota of a project for an upstream model, if any deployment ever had it.
@@ -222,12 +242,6 @@ impl Plan {
 }
 
 impl TierPlan {
-    /// Place of the deployment behind this one, for taking turns.
-    pub(super) fn after(&self, deployment: DeploymentId) -> u32 {
-        let place = self.deployments.iter().position(|member| *member == deployment).unwrap_or(0) + 1;
-        (place % self.deployments.len().max(1)) as u32
-    }
-
     fn members(settings: &Settings, tier: TierId, places: &[Place]) -> Self {
         let mut deployments: Vec<DeploymentId> = settings
             .deployments
@@ -240,7 +254,7 @@ impl TierPlan {
         let mut quotas: Vec<u32> = deployments.iter().map(|deployment| places[deployment.index()].quota).collect();
         quotas.sort_unstable();
         quotas.dedup();
-        Self { owner: 0, deployments, quotas, node: 0, provider: 0, typical: Usd::ZERO }
+        Self { owner: 0, deployments, quotas, node: 0, provider: 0, typical: Usd::ZERO, price: 0, free: true }
     }
 }
 

@@ -19,8 +19,6 @@ use super::window::{Charge, Tally, Window};
 pub(super) struct Rules {
     /// Length of the minute window, guard included.
     pub(super) window: Duration,
-    /// Share of every limit that is never used.
-    pub(super) margin: f64,
     /// The running quota day.
     pub(super) day: u32,
     /// When it ends.
@@ -32,6 +30,10 @@ pub(super) struct Rules {
 pub(super) struct Quota {
     configured: Limits,
     learnt: Learnt,
+    /// Share of every limit that is never used.
+    margin: f64,
+    /// What follows from these three.
+    usable: Usable,
     window: Window,
     day: Day,
     /// Hard facts about this project and model.
@@ -42,6 +44,14 @@ pub(super) struct Quota {
 
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Learnt {
+    rpm: Option<u32>,
+    tpm: Option<u32>,
+    rpd: Option<u32>,
+}
+
+/// The limits that are believed, less the margin.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Usable {
     rpm: Option<u32>,
     tpm: Option<u32>,
     rpd: Option<u32>,
@@ -100,62 +110,87 @@ pub(super) enum Room {
 
 impl Quota {
     /// Takes over what the settings say; what was learnt stays.
-    pub(super) fn configure(&mut self, limits: Limits) {
-        self.configured = limits;
+    pub(super) fn configure(&mut self, limits: Limits, margin: f64) {
+        (self.configured, self.margin) = (limits, margin);
+        self.review_limits();
+    }
+
+    fn review_limits(&mut self) {
+        let Self { configured, learnt, margin, .. } = *self;
+        let usable = |learnt: Option<u32>, configured| usable(learnt.or(configured), margin);
+        self.usable = Usable {
+            rpm: usable(learnt.rpm, configured.rpm),
+            tpm: usable(learnt.tpm, configured.tpm),
+            rpd: usable(learnt.rpd, configured.rpd),
+        };
     }
 
     /// Requests per minute that may be sent, if limited.
-    pub(super) fn rpm(&self, margin: f64) -> Option<u32> {
-        usable(self.learnt.rpm.or(self.configured.rpm), margin)
+    pub(super) fn rpm(&self) -> Option<u32> {
+        self.usable.rpm
     }
 
     /// Requests per day that may be sent, if limited.
-    pub(super) fn rpd(&self, margin: f64) -> Option<u32> {
-        usable(self.learnt.rpd.or(self.configured.rpd), margin)
+    pub(super) fn rpd(&self) -> Option<u32> {
+        self.usable.rpd
     }
 
     /// Tokens per minute that may be sent, if limited.
-    pub(super) fn tpm(&self, margin: f64) -> Option<u32> {
-        usable(self.learnt.tpm.or(self.configured.tpm), margin)
+    pub(super) fn tpm(&self) -> Option<u32> {
+        self.usable.tpm
     }
 
     /// Whether a call of so many tokens may be sent now. A call larger than the whole token limit may be sent into an
     /// empty window: its size is an estimate, and the provider's verdict a fact.
     pub(super) fn room(&mut self, now: Timestamp, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
-        self.window.expire(now, rules.window);
-        let used = self.window.used(count_errors);
-        let (rpm, tpm, rpd) = (self.rpm(rules.margin), self.tpm(rules.margin), self.rpd(rules.margin));
-        let today = self.used_today(count_errors, rules.day);
-        let day_full = rpd.is_some_and(|limit| today >= limit);
-        let requests_full = rpm.is_some_and(|limit| used.requests >= limit);
-        let tokens_full = tpm.is_some_and(|limit| used.tokens + u64::from(tokens.min(limit)) > u64::from(limit));
-        if day_full || requests_full || tokens_full {
-            return self.full(now, tokens, count_errors, rules, (requests_full, day_full));
-        }
-        let requests_left = rpm.map_or(1.0, |limit| f64::from(limit - used.requests) / f64::from(limit));
-        let tokens_left = tpm.map_or(1.0, |limit| (f64::from(limit) - used.tokens as f64) / f64::from(limit));
-        let day_left = rpd.map_or(1.0, |limit| f64::from(limit - today) / f64::from(limit));
-        Room::Free {
-            headroom: requests_left.min(tokens_left) + day_left,
-            tokens_left: tpm.map_or(u64::MAX, |limit| u64::from(limit).saturating_sub(used.tokens)),
+        match self.free(now, tokens, count_errors, rules) {
+            Some((headroom, tokens_left)) => Room::Free { headroom, tokens_left },
+            None => self.full(now, tokens, count_errors, rules),
         }
     }
 
-    fn full(
+    /// The room that there is, as in [`Room::Free`].
+    #[inline]
+    pub(super) fn free(
         &mut self,
         now: Timestamp,
         tokens: u32,
         count_errors: bool,
         rules: &Rules,
-        (requests_full, day_full): (bool, bool),
-    ) -> Room {
+    ) -> Option<(f64, u64)> {
+        self.window.expire(now, rules.window);
         let used = self.window.used(count_errors);
-        let (rpm, tpm) = (self.rpm(rules.margin), self.tpm(rules.margin));
+        let Usable { rpm, tpm, rpd } = self.usable;
+        let (mut minute_left, mut tokens_left, mut day_left) = (1.0, u64::MAX, 1.0);
+        if let Some(limit) = rpm {
+            let left = limit.checked_sub(used.requests).filter(|left| *left > 0)?;
+            minute_left = f64::from(left) / f64::from(limit);
+        }
+        if let Some(limit) = tpm {
+            tokens_left = u64::from(limit).saturating_sub(used.tokens);
+            if tokens_left < u64::from(tokens.min(limit)) {
+                return None;
+            }
+            minute_left = f64::min(minute_left, (f64::from(limit) - used.tokens as f64) / f64::from(limit));
+        }
+        if let Some(limit) = rpd {
+            let left = limit.checked_sub(self.used_today(count_errors, rules.day)).filter(|left| *left > 0)?;
+            day_left = f64::from(left) / f64::from(limit);
+        }
+        Some((minute_left + day_left, tokens_left))
+    }
+
+    fn full(&mut self, now: Timestamp, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
+        let used = self.window.used(count_errors);
+        let Usable { rpm, tpm, rpd } = self.usable;
+        let today = self.used_today(count_errors, rules.day);
+        let (requests_full, day_full) =
+            (rpm.is_some_and(|limit| used.requests >= limit), rpd.is_some_and(|limit| today >= limit));
         // Without failed calls there is nothing to contest, and the second look is spared.
         let contested =
             count_errors && self.has_errors(rules) && matches!(self.room(now, tokens, false, rules), Room::Free { .. });
         if day_full {
-            let count = (self.used_today(count_errors, rules.day), self.rpd(rules.margin).unwrap_or(u32::MAX));
+            let count = (today, rpd.unwrap_or(u32::MAX));
             return Room::Full { until: rules.day_ends, cause: Cause::RateDay, count, contested };
         }
         let (cause, count) = if requests_full {
@@ -176,8 +211,8 @@ impl Quota {
     /// Whether a limit is reached if failed calls count: what is sent now asks the provider.
     pub(super) fn is_contested(&self, rules: &Rules) -> bool {
         self.has_errors(rules)
-            && (self.rpm(rules.margin).is_some_and(|limit| self.window.used(true).requests >= limit)
-                || self.rpd(rules.margin).is_some_and(|limit| self.used_today(true, rules.day) >= limit))
+            && (self.usable.rpm.is_some_and(|limit| self.window.used(true).requests >= limit)
+                || self.usable.rpd.is_some_and(|limit| self.used_today(true, rules.day) >= limit))
     }
 
     /// Whether it makes a difference if failed calls count.
@@ -185,14 +220,15 @@ impl Quota {
         self.window.used(true) != self.window.used(false) || (self.day.number == rules.day && self.day.errored > 0)
     }
 
-    /// When time alone changes what [`Quota::room`] says, but for the day's end: a send leaves the window.
-    pub(super) fn changes_at(&self, rules: &Rules) -> Timestamp {
-        self.window.changes_at(rules.window)
+    /// When each send leaves the window, in order: between them time alone changes what [`Quota::room`] says only at the
+    /// day's end.
+    pub(super) fn leaving(&self, window: Duration) -> impl Iterator<Item = Timestamp> {
+        self.window.leaving(window)
     }
 
     /// Whether tokens are limited, so that room is a matter of a call's length.
     pub(super) fn limits_tokens(&self) -> bool {
-        self.learnt.tpm.or(self.configured.tpm).is_some()
+        self.usable.tpm.is_some()
     }
 
     /// Tokens of the last minute, as it was last looked at.
@@ -203,7 +239,7 @@ impl Quota {
     /// When the window has room again for one more request, by our own count.
     pub(super) fn window_edge(&self, now: Timestamp, rules: &Rules) -> Timestamp {
         let used = self.window.used(true);
-        let requests = self.rpm(rules.margin).map_or(used.requests, |limit| limit.min(used.requests));
+        let requests = self.usable.rpm.map_or(used.requests, |limit| limit.min(used.requests));
         self.window.room_at(requests.saturating_sub(1), u64::MAX, true, rules.window).max(now)
     }
 
@@ -254,6 +290,7 @@ impl Quota {
     /// Believes the configured limits again.
     pub(super) fn forget_learnt(&mut self) {
         self.learnt = Learnt::default();
+        self.review_limits();
     }
 
     /// Takes limits from an error body, where they differ from what is believed; tells `learnt` each that is new.
@@ -285,6 +322,7 @@ impl Quota {
                 learnt(cause, limit);
             }
         }
+        self.review_limits();
     }
 
     fn roll(&mut self, day: u32) {
@@ -296,10 +334,6 @@ impl Quota {
 
 /// A limit less its margin, rounded down to whole units withheld.
 fn usable(limit: Option<u32>, margin: f64) -> Option<u32> {
-    // The usual one; this is asked thrice for each look at a key.
-    if margin == 0.0 {
-        return limit;
-    }
     limit.map(|limit| limit - ((f64::from(limit) * margin) as u32).min(limit))
 }
 
@@ -336,12 +370,8 @@ impl Charging {
 mod tests {
     use super::*;
 
-    const RULES: Rules = Rules {
-        window: Duration::from_secs(60),
-        margin: 0.0,
-        day: 0,
-        day_ends: Timestamp::from_nanos(86_400_000_000_000),
-    };
+    const RULES: Rules =
+        Rules { window: Duration::from_secs(60), day: 0, day_ends: Timestamp::from_nanos(86_400_000_000_000) };
 
     fn at(secs: u64) -> Timestamp {
         Timestamp::ZERO + Duration::from_secs(secs)
@@ -349,7 +379,7 @@ mod tests {
 
     fn quota(rpm: u32, rpd: u32) -> Quota {
         let mut quota = Quota::default();
-        quota.configure(Limits { rpm: Some(rpm), tpm: Some(1000), rpd: Some(rpd), learn: false });
+        quota.configure(Limits { rpm: Some(rpm), tpm: Some(1000), rpd: Some(rpd), learn: false }, 0.0);
         quota
     }
 
@@ -404,21 +434,21 @@ mod tests {
         quota.learn(&violations, |cause, limit| heard.push((cause, limit)));
         quota.learn(&violations, |cause, limit| heard.push((cause, limit)));
         assert_eq!(heard, [(Cause::RateMinute, 2)]);
-        assert_eq!(quota.rpm(0.0), Some(2));
+        assert_eq!(quota.rpm(), Some(2));
         quota.forget_learnt();
-        assert_eq!(quota.rpm(0.0), Some(5));
+        assert_eq!(quota.rpm(), Some(5));
     }
 
     #[test]
     fn an_unknown_limit_named_without_a_value_is_what_we_had_used() {
         let mut quota = Quota::default();
-        quota.configure(Limits { learn: true, ..Limits::default() });
+        quota.configure(Limits { learn: true, ..Limits::default() }, 0.0);
         for second in 0..3 {
             quota.reserve(at(second), 10, false, &RULES);
         }
         let violations = Violations { requests_minute: Violation::Unvalued, ..Violations::default() };
         quota.learn(&violations, |_, _| ());
-        assert_eq!(quota.rpm(0.0), Some(3));
+        assert_eq!(quota.rpm(), Some(3));
     }
 
     #[test]

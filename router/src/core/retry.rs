@@ -39,9 +39,13 @@ impl RetryBudget {
 
     /// From when one more retry fits.
     pub(super) fn allows_at(&self, now: Timestamp, knobs: &Knobs) -> Timestamp {
-        let keep = decay(now.since(self.at), HALF_LIFE);
-        let excess = (self.retries - knobs.retry_budget * self.first) * keep;
         let room = FLOOR * MEAN_LIFE - 1.0;
+        let excess = self.retries - knobs.retry_budget * self.first;
+        // Time only makes it less.
+        if excess <= room {
+            return now;
+        }
+        let excess = excess * decay(now.since(self.at), HALF_LIFE);
         if excess <= room {
             return now;
         }

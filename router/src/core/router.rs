@@ -169,7 +169,7 @@ impl Route for Router {
         if policy != POLICY {
             return Err(wrong(format!("it is one of {policy}")));
         }
-        router.sheets = Sheets::lay_out(&router.plan);
+        router.lay_out_sheets();
         Ok(router)
     }
 
@@ -258,11 +258,12 @@ impl Router {
             return close(self, Verdict::new(Outcome::Failed, 400));
         }
         self.count_demand(scene.now, &request);
+        let ahead = request.kind().map_or(0, |kind| self.waiting.ahead(kind));
+        let decision = self.decide(scene.now, &request, ahead);
         let handle = self.requests.insert(request);
         self.by_id.push_back((arrived.request, handle));
         self.deadlines.arm(arrived.deadline, handle);
-        let ahead = request.kind().map_or(0, |kind| self.waiting.ahead(kind));
-        self.advance(scene, handle, ahead);
+        self.carry_out(scene, handle, decision);
     }
 
     /// The client's own limits: which models it may ask for, and how often.
@@ -293,12 +294,13 @@ impl Router {
     /// Counts a request as demand: for the first tier that takes it, and for all that it may come to.
     fn count_demand(&mut self, now: Timestamp, request: &Request) {
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
-        let mut is_first = true;
-        for (_, tier) in tiers.iter().enumerate().filter(|(position, _)| request.suited >> position & 1 == 1) {
-            let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
-            state.reach.add(now, 1);
-            if std::mem::take(&mut is_first) {
-                state.demand.add(now, 1);
+        for (position, tier) in tiers.iter().enumerate() {
+            if request.suited >> position & 1 == 1 {
+                let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+                state.reach.add(now, 1);
+                if position as u32 == request.suited.trailing_zeros() {
+                    state.demand.add(now, 1);
+                }
             }
         }
     }
@@ -324,21 +326,15 @@ impl Router {
     pub(super) fn advance<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, ahead: u32) {
         let Some(&request) = self.requests.get(handle) else { return };
         let decision = self.decide(scene.now, &request, ahead);
-        self.carry_out(scene, handle, &request, decision);
+        self.carry_out(scene, handle, decision);
     }
 
     /// Does what was decided on a request that holds no place any more.
-    fn carry_out<O: Observer>(
-        &mut self,
-        scene: &mut Scene<'_, O>,
-        handle: Handle,
-        request: &Request,
-        decision: Decision,
-    ) {
+    fn carry_out<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, decision: Decision) {
         match decision {
             Decision::Start { tier, position, pick, why, left } => {
-                self.explain_skips(scene, request, position);
-                if let Some((from, cause)) = left {
+                self.explain_skips(scene, handle, position);
+                if let (Some((from, cause)), Some(request)) = (left, self.requests.get(handle)) {
                     scene.tell(|| Note::Spilled { request: request.id, from, to: tier, cause });
                 }
                 self.dispatch(scene, handle, (tier, position), pick, why);
@@ -347,7 +343,7 @@ impl Router {
                 if opens.is_some() && self.waiting.len() >= self.plan.settings.knobs.queue_capacity as usize {
                     return self.refuse(scene, handle);
                 }
-                self.explain_skips(scene, request, usize::MAX);
+                self.explain_skips(scene, handle, usize::MAX);
                 self.wait(scene, handle, review, opens, tier, cause);
             }
             Decision::GiveUp => self.refuse(scene, handle),
@@ -396,7 +392,14 @@ impl Router {
     }
 
     /// Starts whoever can start, the most urgent first.
+    #[inline]
     fn start_waiters<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
+        if self.waiting.opens() <= scene.now {
+            self.start_next(scene);
+        }
+    }
+
+    fn start_next<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
         let soon = scene.now + Duration::from_nanos(1);
         loop {
             let requests = &self.requests;
@@ -411,7 +414,7 @@ impl Router {
                 }
                 Decision::Start { .. } | Decision::Wait { opens: None, .. } | Decision::GiveUp => {
                     self.stop_waiting(waiter.request);
-                    self.carry_out(scene, waiter.request, &request, decision);
+                    self.carry_out(scene, waiter.request, decision);
                 }
             }
         }
@@ -432,7 +435,7 @@ impl Router {
             return self.review_by(handle, review.max(scene.now + Duration::from_nanos(1)));
         }
         self.stop_waiting(handle);
-        self.carry_out(scene, handle, &request, decision);
+        self.carry_out(scene, handle, decision);
     }
 
     /// Arms a review no later than `review`.
@@ -465,7 +468,7 @@ impl Router {
         let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
 
         self.tiers[owner as usize].purse.reserve(reserved);
-        self.tiers[owner as usize].cursor = self.plan.tiers[tier.index()].after(pick.deployment);
+        self.tiers[owner as usize].cursor = self.plan.turns[pick.deployment.index()];
         self.clients[request.client as usize].purse.reserve(reserved);
         self.sites[place.site as usize].in_flight += 1;
         let node = &mut self.nodes[node_index];
@@ -482,6 +485,7 @@ impl Router {
         }
         if pick.probes.key {
             self.keys[place.key as usize].cooldown.probe_sent(now, lost);
+            self.sheets.touch_key(place.key);
         }
         let quota = &mut self.quotas[quota_index];
         if pick.probes.quota {
@@ -491,7 +495,7 @@ impl Router {
             quota.next_learning = now + Duration::from_secs(3600);
         }
         let quota = quota.reserve(now, request.tokens.input.get(), pick.contested, &rules);
-        self.sheets.touch(quota_index as u32);
+        self.sheets.sent(now, quota_index as u32, now + rules.window);
 
         request.attempts = request.attempts.saturating_add(1);
         request.tried |= 1 << position;
@@ -503,7 +507,7 @@ impl Router {
             epoch: self.epoch,
             tier: owner,
             client: request.client,
-            price: spec.price,
+            price: self.plan.tiers[tier.index()].price,
             endpoint: request.endpoint,
             stream: request.stream,
             dispatched: now,
@@ -511,6 +515,7 @@ impl Router {
             quota,
             accepted: None,
             first_byte: false,
+            perhaps_answered: false,
             probes: pick.probes,
         });
         request.stage = Stage::Running(attempt);
@@ -535,10 +540,11 @@ impl Router {
     /// Gives a request its one outcome and forgets it. An attempt still in flight is abandoned first.
     pub(super) fn close(&mut self, handle: Handle, mut verdict: Verdict) {
         self.stop_waiting_for_good(handle);
-        let Some(request) = self.requests.remove(handle) else { return };
+        let Some(request) = self.requests.get(handle) else { return };
         verdict.attempts = request.attempts;
         verdict.spend = request.spend;
         self.outputs.push_back(Output::Close { request: request.id, verdict });
+        self.requests.discard(handle);
         while let Some((_, oldest)) = self.by_id.front() {
             if self.requests.get(*oldest).is_some() {
                 break;
@@ -577,7 +583,7 @@ impl Router {
     /// Turns a request away, with the true time after which a repeat makes sense.
     fn refuse<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
         let Some(&request) = self.requests.get(handle) else { return };
-        self.explain_skips(scene, &request, usize::MAX);
+        self.explain_skips(scene, handle, usize::MAX);
         let (causes, retry_after) = self.causes(scene.now, &request);
         let is_own = |cause: Cause| matches!(cause, Cause::ClientBudget | Cause::ClientRate);
         let own_fault = !causes.is_empty() && causes.iter().all(|tier| is_own(tier.cause));
@@ -629,13 +635,14 @@ impl Router {
         for place in self.plan.places.iter().filter(|place| !had(place.quota)) {
             self.quotas[place.quota as usize].cooldown.revive();
         }
+        let margin = self.plan.settings.knobs.rate_margin;
         for (index, tier) in self.plan.tiers.iter().enumerate() {
             let spec = &self.plan.settings.tiers[index];
             for &quota in &tier.quotas {
-                self.quotas[quota as usize].configure(spec.limits);
+                self.quotas[quota as usize].configure(spec.limits, margin);
                 for endpoint in [Endpoint::Embed, Endpoint::Count] {
                     let other = &mut self.quotas[(quota + endpoint_offset(endpoint)) as usize];
-                    other.configure(Limits { learn: true, ..Limits::default() });
+                    other.configure(Limits { learn: true, ..Limits::default() }, margin);
                 }
             }
             let state = &mut self.tiers[tier.owner as usize];
@@ -645,18 +652,22 @@ impl Router {
         for (client, owner) in self.plan.settings.clients.iter().zip(&self.plan.clients) {
             self.clients[*owner as usize].purse.configured = client.budget;
         }
-        self.sheets = Sheets::lay_out(&self.plan);
+        self.lay_out_sheets();
         self.measure_capacity();
         self.rehome(scene, &old);
     }
 
+    /// Forgets what was last seen of every deployment.
+    pub(super) fn lay_out_sheets(&mut self) {
+        self.sheets = Sheets::lay_out(&self.plan, &self.quotas, self.rules().window);
+    }
+
     /// Adds up the requests per minute of each tier.
     pub(super) fn measure_capacity(&mut self) {
-        let margin = self.plan.settings.knobs.rate_margin;
         for tier in &self.plan.tiers {
             // One project without a known limit makes the sum unknown.
             self.tiers[tier.owner as usize].nominal_rpm =
-                tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm(margin)).sum();
+                tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm()).sum();
         }
     }
 

@@ -5,6 +5,8 @@
 //! state and are no part of it, and looking changes nothing that a snapshot shows: a router that has just been restored
 //! and knows no row decides alike.
 
+use std::collections::VecDeque;
+
 use super::cooldown::Gate;
 use super::decide::{Offer, Pick, later};
 use super::draw::draw;
@@ -14,17 +16,22 @@ use super::output::Cause;
 use super::plan::{ENDPOINTS, Plan, endpoint_offset};
 use super::quota::{Quota, Room, Rules};
 use super::router::{Router, STREAM_TIES};
-use super::select::{Ballot, Candidate, is_by_headroom};
+use super::select::{Ballot, Candidate, ballot_bits, is_by_headroom};
 use super::state::{KeyState, Probes, Request, Site};
-use super::time::Timestamp;
+use super::time::{Duration, Timestamp};
 
 /// What was last seen of all deployments, for every tier and kind of call.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sheets {
     sheets: Vec<Sheet>,
-    /// By quota: where it is read, as sheet and row.
-    readers: Vec<Vec<(u32, u32)>>,
+    /// Where each quota and each key is read.
+    quota_readers: Readers,
+    key_readers: Readers,
 }
+
+/// By arena index: sheets and rows.
+#[derive(Clone, Debug, Default)]
+struct Readers(Vec<Vec<(u32, u32)>>);
 
 #[derive(Clone, Debug, Default)]
 struct Sheet {
@@ -37,18 +44,26 @@ struct Sheet {
     stands: Row,
     /// Rows that were spoken against since the last look.
     marked: Vec<u32>,
-    /// Headroom times weight of those that may be used without a probe, [`CLOSED`] for the others and to fill up the
-    /// last [`LANES`]: what most decisions are made from.
+    /// When sends leave their windows, and whose; in order, for all windows are of one length.
+    leaving: VecDeque<(Timestamp, u32)>,
+    /// Headroom times weight of those that may be used, [`CLOSED`] for the others.
     headroom: Vec<f64>,
+    /// What most decisions are made from.
+    top: Top,
     /// Whether all members have one order.
     one_order: bool,
 }
 
-/// How many are compared at once.
-const LANES: usize = 4;
-
 /// Less than any headroom.
 const CLOSED: f64 = -1.0;
+
+/// The most headroom of all rows, and which have it.
+#[derive(Clone, Debug)]
+struct Top {
+    most: f64,
+    /// A bit for each row.
+    rows: Vec<u64>,
+}
 
 /// How quotas were read; what was read in another way says nothing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -69,7 +84,7 @@ struct Member {
     order: u8,
 }
 
-/// How long a look stands.
+/// How long a look stands, until somebody speaks against it or a send leaves the window.
 #[derive(Clone, Copy, Debug, Default)]
 struct Row {
     /// [`Timestamp::ZERO`] when the deployment must be looked at each time.
@@ -148,20 +163,21 @@ enum Rank {
 }
 
 impl Sheets {
-    /// Blank sheets for these settings.
-    pub(super) fn lay_out(plan: &Plan) -> Self {
+    /// Blank sheets for these settings; `quotas` and the length of their windows say when sends will leave.
+    pub(super) fn lay_out(plan: &Plan, quotas: &[Quota], window: Duration) -> Self {
         let mut sheets = Self::default();
         for tier in &plan.tiers {
             for offset in 0..ENDPOINTS {
                 let mut sheet = Sheet::default();
-                let members = tier.deployments.len();
-                sheet.marked.reserve_exact(members);
-                sheet.headroom.resize(members.next_multiple_of(LANES), CLOSED);
+                sheet.marked.reserve_exact(tier.deployments.len());
                 for &deployment in &tier.deployments {
                     let place = plan.places[deployment.index()];
                     let spec = plan.settings.deployments[deployment.index()];
                     let (key, quota, site) = (place.key, place.quota + offset, place.site);
-                    sheets.add_reader(quota as usize, sheet.rows.len() as u32);
+                    let place = (sheets.sheets.len() as u32, sheet.rows.len() as u32);
+                    sheets.quota_readers.add(quota, place);
+                    sheets.key_readers.add(key, place);
+                    sheet.leaving.extend(quotas[quota as usize].leaving(window).map(|at| (at, place.1)));
                     sheet.add(Member {
                         deployment,
                         key,
@@ -171,31 +187,50 @@ impl Sheets {
                         order: spec.order,
                     });
                 }
+                sheet.leaving.make_contiguous().sort_unstable();
                 sheets.sheets.push(sheet);
             }
         }
         sheets
     }
 
-    fn add_reader(&mut self, quota: usize, row: u32) {
-        if self.readers.len() <= quota {
-            self.readers.resize_with(quota + 1, Vec::new);
+    /// A call was sent on a quota, whose window it leaves at `leaves`.
+    pub(super) fn sent(&mut self, now: Timestamp, quota: u32, leaves: Timestamp) {
+        for &(sheet, row) in self.quota_readers.of(quota) {
+            let sheet = &mut self.sheets[sheet as usize];
+            // Somebody else's tier may be all that is looked at.
+            sheet.let_leave(now);
+            sheet.mark(row);
+            sheet.leaving.push_back((leaves, row));
         }
-        self.readers[quota].push((self.sheets.len() as u32, row));
     }
 
-    /// A quota has changed otherwise than by time alone.
-    pub(super) fn touch(&mut self, quota: u32) {
-        for &(sheet, row) in self.readers.get(quota as usize).map_or(&[][..], Vec::as_slice) {
+    /// A quota or its cooldown has changed otherwise than by time alone.
+    pub(super) fn touch_quota(&mut self, quota: u32) {
+        for &(sheet, row) in self.quota_readers.of(quota) {
             self.sheets[sheet as usize].mark(row);
         }
     }
 
-    /// Something has changed that any deployment may rest on: all are looked at anew.
-    pub(super) fn forget(&mut self) {
-        for sheet in &mut self.sheets {
-            sheet.reading = None;
+    /// A key's cooldown has changed otherwise than by time alone.
+    pub(super) fn touch_key(&mut self, key: u32) {
+        for &(sheet, row) in self.key_readers.of(key) {
+            self.sheets[sheet as usize].mark(row);
         }
+    }
+}
+
+impl Readers {
+    fn add(&mut self, owner: u32, place: (u32, u32)) {
+        let owner = owner as usize;
+        if self.0.len() <= owner {
+            self.0.resize_with(owner + 1, Vec::new);
+        }
+        self.0[owner].push(place);
+    }
+
+    fn of(&self, owner: u32) -> &[(u32, u32)] {
+        self.0.get(owner as usize).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -205,6 +240,8 @@ impl Sheet {
         self.members.push(member);
         self.looks.push(Look::Shut(Timestamp::MAX, Cause::None));
         self.rows.push(Row::STALE);
+        self.headroom.push(CLOSED);
+        self.top.take(&self.headroom);
     }
 
     /// Something was said against what a row says.
@@ -217,81 +254,128 @@ impl Sheet {
         }
     }
 
-    /// Looks wherever the last look does not stand any more for a call of so many tokens, and says whether all stand
-    /// now. What rests on cooldowns, or on what failed calls count for, is seen once and not kept.
-    fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> bool {
+    /// Marks the rows whose windows sends have left.
+    #[inline]
+    fn let_leave(&mut self, now: Timestamp) {
+        while let Some(&(leaves, row)) = self.leaving.front()
+            && leaves <= now
+        {
+            self.leaving.pop_front();
+            self.mark(row);
+        }
+    }
+
+    /// Looks wherever the last look does not stand any more for a call of so many tokens.
+    fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
         if self.reading != Some(view.reading) {
             self.reading = Some(view.reading);
             self.rows.fill(Row::STALE);
             self.stands = Row::STALE;
         }
+        self.let_leave(view.now);
         if self.stands.stands(view) {
             while let Some(row) = self.marked.pop() {
-                self.look(row as usize, view, quotas, keys);
+                let row = self.look(row as usize, view, quotas, keys);
+                self.stands = self.stands.and(row);
             }
-        } else {
-            self.marked.clear();
-            self.stands = Row::FOREVER;
-            for index in 0..self.rows.len() {
-                if self.rows[index].stands(view) {
-                    self.stands = self.stands.and(self.rows[index]);
-                } else {
-                    self.look(index, view, quotas, keys);
+            return;
+        }
+        self.marked.clear();
+        let mut stands = Row::FOREVER;
+        for index in 0..self.rows.len() {
+            let row = self.rows[index];
+            let row = if row.stands(view) { row } else { self.look(index, view, quotas, keys) };
+            stands = stands.and(row);
+        }
+        self.stands = stands;
+    }
+
+    /// Looks at one deployment, and says how long that stands.
+    fn look(&mut self, index: usize, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> Row {
+        let Member { key, quota, weight, .. } = self.members[index];
+        let (look, row) = view.see(&mut quotas[quota as usize], &keys[key as usize]);
+        let headroom = if let Look::Free { headroom, .. } = look { headroom * weight } else { CLOSED };
+        self.headroom[index] = headroom;
+        if !self.top.note(index, headroom) {
+            self.top.take(&self.headroom);
+        }
+        (self.looks[index], self.rows[index]) = (look, row);
+        row
+    }
+
+    /// Of those that may be used and are chosen by headroom alone, the one that has most of it; the decision's bits choose
+    /// where several have.
+    fn roomiest(&self, failed_key: Option<u32>, decision: u64) -> Option<usize> {
+        if self.top.most == CLOSED {
+            return None;
+        }
+        let failed_key = failed_key.unwrap_or(u32::MAX);
+        let (mut best, mut found) = (0, None);
+        for (word, rows) in self.top.rows.iter().enumerate() {
+            let mut rows = *rows;
+            while rows != 0 {
+                let index = word * 64 + rows.trailing_zeros() as usize;
+                rows &= rows - 1;
+                let Member { deployment, key, .. } = self.members[index];
+                let bits = ballot_bits(decision, deployment);
+                if bits >= best && key != failed_key {
+                    (best, found) = (bits, Some(index));
                 }
             }
         }
-        self.stands.stale_at > view.now
+        found.or_else(|| self.second(failed_key, decision))
     }
 
-    /// Looks at one deployment.
-    fn look(&mut self, index: usize, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
-        let Member { key, quota, weight, .. } = self.members[index];
-        let (quota, key) = (&mut quotas[quota as usize], &keys[key as usize]);
-        let look = view.look(quota, key);
-        let row = view.keep(&look, quota, key);
-        let free = if row.stale_at > view.now { look.headroom() } else { None };
-        self.headroom[index] = free.map_or(CLOSED, |headroom| headroom * weight);
-        (self.looks[index], self.rows[index]) = (look, row);
-        self.stands = self.stands.and(row);
+    /// The same, where the failed key alone has most.
+    fn second(&self, failed_key: u32, decision: u64) -> Option<usize> {
+        let others =
+            || self.members.iter().zip(&self.headroom).enumerate().filter(|(_, (member, _))| member.key != failed_key);
+        let most = others().fold(CLOSED, |most, (_, (_, own))| if *own > most { *own } else { most });
+        let tied = others().filter(|(_, (_, own))| **own == most && most > CLOSED);
+        tied.max_by_key(|(_, (member, _))| ballot_bits(decision, member.deployment)).map(|(index, _)| index)
     }
 
-    /// Of deployments that all stand and are used by headroom alone, the one that has most of it. `ballot` is asked for
-    /// where several have.
-    fn roomiest(&self, failed_key: Option<u32>, ballot: impl FnOnce() -> Ballot) -> Option<DeploymentId> {
-        let is_usable = |member: &Member| failed_key.is_none_or(|failed| failed != member.key);
-        let rows = || self.headroom.iter().zip(&self.members);
-        let mut most = highest(&self.headroom);
-        let fits = |most: f64| rows().filter(move |(own, member)| **own == most && is_usable(member));
-        let mut tied = fits(most);
-        let first = match tied.next() {
-            Some((_, first)) => first.deployment,
-            // It is the failed key that has most.
-            None => {
-                let others = rows().filter(|(_, member)| is_usable(member));
-                most = others.fold(CLOSED, |most, (own, _)| if *own > most { *own } else { most });
-                tied = fits(most);
-                tied.next()?.1.deployment
-            }
+    /// A deployment that may be used, with what an attempt would probe there beside `probes`.
+    fn pick(&self, index: usize, probes: Probes) -> Pick {
+        let deployment = self.members[index].deployment;
+        let (own, contested) = match self.looks[index] {
+            Look::Free { probes, contested, .. } => (probes, contested),
+            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => (Probes::default(), false),
         };
-        if most == CLOSED {
-            return None;
-        }
-        let Some((_, second)) = tied.next() else { return Some(first) };
-        let ballot = ballot();
-        let others = tied.map(|(_, member)| member.deployment);
-        [first, second.deployment].into_iter().chain(others).max_by_key(|deployment| ballot.bits(*deployment))
+        Pick { deployment, probes: probes.with(own), panic: None, contested }
     }
 }
 
-/// The highest of all, whose number is a multiple of [`LANES`].
-fn highest(values: &[f64]) -> f64 {
-    let mut most = [CLOSED; LANES];
-    for values in values.as_chunks::<LANES>().0 {
-        for (most, value) in most.iter_mut().zip(values) {
-            *most = if *value > *most { *value } else { *most };
-        }
+impl Top {
+    /// Looks at all rows.
+    fn take(&mut self, headroom: &[f64]) {
+        let most = headroom.iter().fold(CLOSED, |most, own| if *own > most { *own } else { most });
+        let bits = |rows: &[f64]| rows.iter().rev().fold(0, |bits, own| bits << 1 | u64::from(*own == most));
+        self.most = most;
+        self.rows.clear();
+        self.rows.extend(headroom.chunks(64).map(bits));
     }
-    most.into_iter().fold(CLOSED, f64::max)
+
+    /// Notes a row's headroom; false when it was the last one at the top and is not any more.
+    fn note(&mut self, index: usize, headroom: f64) -> bool {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        if headroom == self.most {
+            self.rows[word] |= bit;
+            return true;
+        }
+        self.rows[word] &= !bit;
+        if headroom > self.most {
+            self.rows.fill(0);
+            (self.most, self.rows[word]) = (headroom, bit);
+        }
+        self.rows.iter().any(|rows| *rows != 0)
+    }
+}
+
+impl Default for Top {
+    fn default() -> Self {
+        Self { most: CLOSED, rows: Vec::new() }
+    }
 }
 
 impl Row {
@@ -320,35 +404,50 @@ impl Router {
         let knobs = &settings.knobs;
         let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
         let (cursor, members) = (self.tiers[plan.owner as usize].cursor, plan.deployments.len() as u32);
-        let ballot = || Ballot {
-            strategy: knobs.select_strategy,
-            decision: draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts)),
-            cursor,
-            members,
-            count_errors,
-        };
+        let decision = draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts));
+        let ballot = Ballot { strategy: knobs.select_strategy, decision, cursor, members, count_errors };
         let reading = Reading { day: rules.day, day_ends: rules.day_ends, count_errors };
         let view = View { now, tokens: request.tokens.input.get(), reading, rules: &rules, knobs };
         let sheet = &mut self.sheets.sheets[tier.index() * ENDPOINTS as usize + offset as usize];
-        let all_stand = sheet.refresh(&view, &mut self.quotas, &self.keys);
+        sheet.refresh(&view, &mut self.quotas, &self.keys);
         debug_assert!(view.agrees(sheet, &mut self.quotas, &self.keys), "a look was kept too long");
 
         let failed_key = request.failures.key;
-        let quick = (all_stand && sheet.one_order && is_by_headroom(knobs.select_strategy))
-            .then(|| sheet.roomiest(failed_key, ballot))
-            .flatten()
-            .map(|deployment| Pick { deployment, probes, panic: None, contested: false });
-        let back_until =
-            if request.failures.node == Some(node) { request.failures.back_until } else { Timestamp::ZERO };
-        if let Some(pick) = quick
-            && !cfg!(debug_assertions)
-        {
-            return Offer::Ready(pick, back_until.max(now));
+        let quick = if sheet.one_order && is_by_headroom(knobs.select_strategy) {
+            sheet.roomiest(failed_key, decision).map(|index| sheet.pick(index, probes))
+        } else {
+            None
+        };
+        let found = match quick {
+            Some(pick) => Ok(pick),
+            None => sheet.search(ballot, probes, failed_key, (&self.quotas, &self.sites), knobs.panic_fraction),
+        };
+        debug_assert_eq!(
+            found,
+            sheet.search(ballot, probes, failed_key, (&self.quotas, &self.sites), knobs.panic_fraction),
+            "the short way leads elsewhere"
+        );
+        match found {
+            Ok(pick) if request.failures.node == Some(node) => Offer::Ready(pick, request.failures.back_until.max(now)),
+            Ok(pick) => Offer::Ready(pick, now),
+            Err((until, cause)) => later(until, cause),
         }
+    }
+}
 
-        let (quotas, sites) = (&self.quotas[..], &self.sites[..]);
+impl Sheet {
+    /// Weighs all that were looked at. Where none may be used, what opens first.
+    #[inline(never)]
+    fn search(
+        &self,
+        ballot: Ballot,
+        probes: Probes,
+        failed_key: Option<u32>,
+        (quotas, sites): (&[Quota], &[Site]),
+        panic_fraction: f64,
+    ) -> Result<Pick, (Timestamp, Cause)> {
         let mut search = Search {
-            ballot: ballot(),
+            ballot,
             probes,
             failed_key,
             quotas,
@@ -359,18 +458,13 @@ impl Router {
             soft: 0,
             shortest: None,
         };
-        for (index, (member, look)) in sheet.members.iter().zip(&sheet.looks).enumerate() {
+        for (index, (member, look)) in self.members.iter().zip(&self.looks).enumerate() {
             if search.best.is_some_and(|best| best.rank == Rank::Usual && best.order < member.order) {
                 break;
             }
             search.consider(index as u32, member, look);
         }
-        let found = search.best.map(|best| best.pick).or(search.panic(knobs.panic_fraction));
-        debug_assert!(quick.is_none() || quick == found, "the short way leads elsewhere: {quick:?} {found:?}");
-        match found {
-            Some(pick) => Offer::Ready(pick, back_until.max(now)),
-            None => later(search.first.0, search.first.1),
-        }
+        search.best.map(|best| best.pick).or(search.panic(panic_fraction)).ok_or(search.first)
     }
 }
 
@@ -401,7 +495,10 @@ impl Search<'_> {
             }
             Look::Shut(until, cause) => (until, cause),
         };
-        self.first = self.first.min((until, cause));
+        // Seldom sooner than all before.
+        if until <= self.first.0 && (until, cause) < self.first {
+            self.first = (until, cause);
+        }
     }
 
     fn weigh(&mut self, index: u32, member: &Member, rank: Rank, headroom: f64, (probes, contested): (Probes, bool)) {
@@ -432,16 +529,6 @@ impl Search<'_> {
     }
 }
 
-impl Look {
-    /// What a deployment has that may be used.
-    fn headroom(&self) -> Option<f64> {
-        match *self {
-            Look::Free { headroom, .. } => Some(headroom),
-            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => None,
-        }
-    }
-}
-
 /// How deployments are looked at for one decision.
 struct View<'a> {
     now: Timestamp,
@@ -452,6 +539,28 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// Looks at one deployment, and says how long that stands.
+    #[inline]
+    fn see(&self, quota: &mut Quota, key: &KeyState) -> (Look, Row) {
+        // Of most there is nothing to ask but their room.
+        if key.is_plain(self.now)
+            && quota.cooldown.is_none()
+            && !self.learns()
+            && let Some((headroom, tokens_left)) =
+                quota.free(self.now, self.tokens, self.reading.count_errors, self.rules)
+        {
+            let look = Look::Free { headroom, tokens_left, probes: Probes::default(), contested: false };
+            return (look, Row { stale_at: Timestamp::MAX, tokens_left });
+        }
+        let look = self.look(quota, key);
+        (look, self.keep(&look, quota, key))
+    }
+
+    /// Whether it is still open if failed calls count.
+    fn learns(&self) -> bool {
+        self.knobs.rate_charge_errors == ChargeErrors::Learn
+    }
+
     /// Looks at one deployment.
     fn look(&self, quota: &mut Quota, key: &KeyState) -> Look {
         let View { now, tokens, reading: Reading { count_errors, .. }, rules, knobs } = *self;
@@ -473,7 +582,7 @@ impl View<'_> {
                 return Look::Rests { until, cause, probes, soft: key.cooldown.is_soft(), room };
             }
         }
-        let learns = knobs.rate_charge_errors == ChargeErrors::Learn;
+        let learns = self.learns();
         match room {
             Room::Free { headroom, tokens_left } => {
                 let contested = learns && !count_errors && quota.is_contested(rules);
@@ -485,16 +594,25 @@ impl View<'_> {
         }
     }
 
-    /// How long a look stands. When a quota that limits tokens is full, its next room is a matter of the call's length.
+    /// How long a look stands. When a quota that limits tokens is full, its next room is a matter of the call's length,
+    /// and whether failed calls count is asked anew each time.
     fn keep(&self, look: &Look, quota: &Quota, key: &KeyState) -> Row {
-        let asks = self.knobs.rate_charge_errors == ChargeErrors::Learn && quota.has_errors(self.rules);
-        let plain = key.cooldown.is_none() && quota.cooldown.is_none() && !asks;
-        let (keeps, tokens_left) = match *look {
-            Look::Free { tokens_left, .. } => (plain, tokens_left),
-            Look::Full { cause, .. } => (plain && (cause == Cause::RateDay || !quota.limits_tokens()), u64::MAX),
-            Look::Rests { .. } | Look::Shut(..) => (false, 0),
+        let asks = self.learns() && quota.has_errors(self.rules);
+        let by_tokens = match *look {
+            Look::Free { .. } | Look::Shut(..) => false,
+            Look::Full { cause, .. } => cause != Cause::RateDay && quota.limits_tokens(),
+            Look::Rests { .. } => quota.limits_tokens(),
         };
-        Row { stale_at: if keeps { quota.changes_at(self.rules) } else { Timestamp::ZERO }, tokens_left }
+        if asks || by_tokens {
+            return Row::STALE;
+        }
+        let tokens_left = match *look {
+            Look::Free { tokens_left, .. } => tokens_left,
+            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => u64::MAX,
+        };
+        let rests = key.cooldown.changes_at(self.now).min(quota.cooldown.changes_at(self.now));
+        let drained = if key.drained > self.now { key.drained } else { Timestamp::MAX };
+        Row { stale_at: rests.min(drained), tokens_left }
     }
 
     /// Whether fresh looks find what the sheet says.

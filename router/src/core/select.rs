@@ -66,8 +66,14 @@ impl Ballot {
     /// A deployment's own bits for this decision.
     #[inline]
     pub(super) fn bits(&self, deployment: DeploymentId) -> u64 {
-        mix(self.decision ^ u64::from(deployment.get()))
+        ballot_bits(self.decision, deployment)
     }
+}
+
+/// A deployment's own bits for a decision: the highest win where nothing else tells candidates apart.
+#[inline]
+pub(super) fn ballot_bits(decision: u64, deployment: DeploymentId) -> u64 {
+    mix(decision ^ u64::from(deployment.get()))
 }
 
 /// Whether headroom alone is the score.
@@ -91,7 +97,7 @@ mod tests {
         let idle = Site { in_flight: 1, ..site };
         let quick = Site { latency: Duration::from_millis(500), ..site };
         let (mut quota, unused) = (Quota::default(), Quota::default());
-        let rules = Rules { window: Duration::from_secs(60), margin: 0.0, day: 0, day_ends: Timestamp::MAX };
+        let rules = Rules { window: Duration::from_secs(60), day: 0, day_ends: Timestamp::MAX };
         quota.reserve(Timestamp::ZERO, 500, false, &rules);
         let deployment = DeploymentId::new(7);
         let even = Candidate { deployment, index: 7, weight: 1.0, quota: &quota, site: &site };

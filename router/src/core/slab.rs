@@ -75,12 +75,26 @@ impl<T> Slab<T> {
             return None;
         }
         let value = entry.value.take()?;
+        self.free(handle.slot);
+        Some(value)
+    }
+
+    /// Drops the value, if it is still there; its handle is dead from here on.
+    pub(super) fn discard(&mut self, handle: Handle) {
+        if self.get(handle).is_some() {
+            self.entries[handle.slot as usize].value = None;
+            self.free(handle.slot);
+        }
+    }
+
+    /// Gives a slot that has just been emptied to whoever comes next.
+    fn free(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
         entry.generation += 1;
         // A slot that has used up its generations stays empty for ever, for ids must not come back.
         if entry.generation < u32::MAX {
-            self.free.push(handle.slot);
+            self.free.push(slot);
         }
-        Some(value)
     }
 
     /// All values, in the order of their slots.

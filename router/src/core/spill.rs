@@ -23,8 +23,9 @@ const SPAN_MIN: f64 = 60.0;
 pub(super) struct Trailing {
     slots: Vec<u64>,
     sum: u64,
-    /// Number of the newest slot, counted from the epoch.
-    newest: u64,
+    /// Place of the newest slot, and when it ends.
+    newest: u32,
+    ends: Timestamp,
     /// When counting began.
     since: Option<Timestamp>,
 }
@@ -47,7 +48,7 @@ impl Trailing {
     pub(super) fn add(&mut self, now: Timestamp, amount: u64) {
         self.since.get_or_insert(now);
         self.advance(now);
-        if let Some(slot) = self.slots.get_mut((self.newest % SLOTS as u64) as usize) {
+        if let Some(slot) = self.slots.get_mut(self.newest as usize) {
             *slot += amount;
             self.sum += amount;
         }
@@ -64,23 +65,29 @@ impl Trailing {
         self.sum as f64 / span
     }
 
+    #[inline]
     fn advance(&mut self, now: Timestamp) {
-        let slot = now.as_nanos() / SLOT.as_nanos();
-        if slot == self.newest {
-            return;
+        if now >= self.ends {
+            self.begin_slot(now);
         }
-        let steps = slot.saturating_sub(self.newest).min(SLOTS as u64);
+    }
+
+    /// Empties all slots up to that of `now`.
+    fn begin_slot(&mut self, now: Timestamp) {
+        let slot = now.as_nanos() / SLOT.as_nanos();
+        let steps = (slot + 1 - self.ends.as_nanos() / SLOT.as_nanos()).min(SLOTS as u64);
         for step in 0..steps {
             let index = ((slot - step) % SLOTS as u64) as usize;
             self.sum -= std::mem::take(&mut self.slots[index]);
         }
-        self.newest = self.newest.max(slot);
+        self.newest = (slot % SLOTS as u64) as u32;
+        self.ends = Timestamp::from_nanos((slot + 1).saturating_mul(SLOT.as_nanos()));
     }
 }
 
 impl Default for Trailing {
     fn default() -> Self {
-        Self { slots: vec![0; SLOTS], sum: 0, newest: 0, since: None }
+        Self { slots: vec![0; SLOTS], sum: 0, newest: 0, ends: Timestamp::ZERO + SLOT, since: None }
     }
 }
 

@@ -98,7 +98,8 @@ pub(super) struct Attempt {
     /// Arena index of the tier whose money it may cost, and its client's.
     pub(super) tier: u32,
     pub(super) client: u32,
-    pub(super) price: super::settings::Price,
+    /// Which price, in the register.
+    pub(super) price: u32,
     pub(super) endpoint: Endpoint,
     pub(super) stream: bool,
     pub(super) dispatched: Timestamp,
@@ -107,6 +108,8 @@ pub(super) struct Attempt {
     /// When it was counted as accepted.
     pub(super) accepted: Option<Timestamp>,
     pub(super) first_byte: bool,
+    /// Whether its end may be lost although its answer was whole: it was in flight when the power failed.
+    pub(super) perhaps_answered: bool,
     /// Which scopes it probes.
     pub(super) probes: Probes,
 }
@@ -196,6 +199,14 @@ impl Request {
     }
 }
 
+impl KeyState {
+    /// Whether nothing is in the way of its use.
+    #[inline]
+    pub(super) fn is_plain(&self, now: Timestamp) -> bool {
+        self.cooldown.is_none() && self.drained <= now
+    }
+}
+
 impl Node {
     /// The latency that a deadline governs: of the first byte on a stream, of the whole answer otherwise.
     pub(super) fn latency(&self, stream: bool) -> &Latency {
@@ -213,8 +224,8 @@ impl Site {
     pub(super) fn succeeded(&mut self, now: Timestamp, after: Duration) {
         self.last_success = Some(now);
         self.failed_in_row = 0;
-        let (mean, new) = (self.latency.as_secs_f64(), after.as_secs_f64());
-        self.latency = if mean > 0.0 { Duration::from_secs_f64(mean + 0.2 * (new - mean)) } else { after };
+        let mean = self.latency.as_nanos();
+        self.latency = if mean == 0 { after } else { Duration::from_nanos(mean - mean / 5 + after.as_nanos() / 5) };
     }
 
     /// A failure that may be the key's.

@@ -26,7 +26,7 @@ impl<T: Copy + Ord> Timers<T> {
     pub(super) fn arm(&mut self, at: Timestamp, whose: T) {
         self.quiet_until = self.quiet_until.min(at);
         match self.in_order.back() {
-            Some(last) if (at, whose) < *last => self.others.push(Reverse((at, whose))),
+            Some(last) if at < last.0 || (at == last.0 && whose < last.1) => self.others.push(Reverse((at, whose))),
             Some(_) | None => self.in_order.push_back((at, whose)),
         }
     }
@@ -53,11 +53,12 @@ impl<T: Copy + Ord> Timers<T> {
     }
 
     fn pop_next(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
-        let next = self.peek();
-        self.quiet_until = next.map_or(Timestamp::MAX, |(at, _)| at);
-        let due = next.filter(|(at, _)| *at <= now)?;
-        self.pop(due);
-        Some(due)
+        let due = self.peek().filter(|(at, _)| *at <= now);
+        if let Some(due) = due {
+            self.pop(due);
+        }
+        self.quiet_until = self.peek().map_or(Timestamp::MAX, |(at, _)| at);
+        due
     }
 
     /// When the next one fires that somebody still cares about; drops those before it that nobody does.

@@ -100,7 +100,6 @@ impl Router {
     /// What a dispatched attempt puts at stake, where it is limited.
     pub(super) fn stakes(&self, attempt: AttemptId, at_risk: AtRisk) -> [Option<Stake>; 4] {
         let Some(attempt) = self.attempts.get(Handle::unpack(attempt.get())) else { return [None; 4] };
-        let margin = self.plan.settings.knobs.rate_margin;
         let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
         let quota = &self.quotas[index as usize];
         let day = self.calendar.day();
@@ -109,8 +108,8 @@ impl Router {
             let amount = attempt.reserved.as_micros().max(0).unsigned_abs();
             (amount > 0).then_some(Stake { limited, amount, most })
         };
-        let requests = quota.requests_at_risk(at_risk, margin);
-        let tokens = quota.tokens_at_risk(at_risk, margin);
+        let requests = quota.requests_at_risk(at_risk);
+        let tokens = quota.tokens_at_risk(at_risk);
         [
             requests.map(|most| Stake { limited: Limited::Requests(index), amount: 1, most: most.into() }),
             tokens.map(|most| Stake { limited: Limited::Tokens(index), amount: attempt.quota.tokens(), most }),
@@ -141,7 +140,7 @@ impl Router {
         }
         // Of an attempt that was in flight even the end may be lost: its answer may have come whole, and is paid for.
         for attempt in self.attempts.iter_mut() {
-            attempt.price.answer = Usd::ZERO;
+            attempt.perhaps_answered = true;
         }
         self.power_lost = Some(loss);
         scene.tell(|| Note::PowerLost { loss });
@@ -161,22 +160,22 @@ fn charge(purse: &mut Purse, at_risk: AtRisk, day: u32) -> Usd {
 
 impl Quota {
     /// Requests that may be at stake, if they are limited: of the stricter limit, be it of a minute or of a day.
-    fn requests_at_risk(&self, at_risk: AtRisk, margin: f64) -> Option<u32> {
-        let limits = [self.rpm(margin), self.rpd(margin)];
+    fn requests_at_risk(&self, at_risk: AtRisk) -> Option<u32> {
+        let limits = [self.rpm(), self.rpd()];
         limits.into_iter().flatten().min().map(|limit| at_risk.requests_of(limit))
     }
 
     /// Tokens of a minute that may be at stake, if they are limited.
-    fn tokens_at_risk(&self, at_risk: AtRisk, margin: f64) -> Option<u64> {
-        self.tpm(margin).map(|limit| at_risk.of(limit.into()))
+    fn tokens_at_risk(&self, at_risk: AtRisk) -> Option<u64> {
+        self.tpm().map(|limit| at_risk.of(limit.into()))
     }
 
     /// Takes as used what may have been at stake, and says how many requests that are. No more than the day had left:
     /// nobody would have sent them.
     fn charge_unrecorded(&mut self, now: Timestamp, at_risk: AtRisk, rules: &Rules) -> u32 {
-        let requests = self.requests_at_risk(at_risk, rules.margin);
-        let tokens = self.tokens_at_risk(at_risk, rules.margin);
-        let left = self.rpd(rules.margin).map_or(u32::MAX, |limit| {
+        let requests = self.requests_at_risk(at_risk);
+        let tokens = self.tokens_at_risk(at_risk);
+        let left = self.rpd().map_or(u32::MAX, |limit| {
             // Where failed calls are taken not to count, fewer are counted.
             limit.saturating_sub(self.used_today(false, rules.day))
         });

@@ -103,7 +103,7 @@ impl Router {
         let day = self.calendar.day();
         let left = |quota: u32| {
             let quota = &self.quotas[quota as usize];
-            let limit = quota.rpd(knobs.rate_margin)?;
+            let limit = quota.rpd()?;
             Some(u64::from(limit.saturating_sub(quota.used_today(count_errors, day))))
         };
         let usable = |place: &super::plan::Place| {

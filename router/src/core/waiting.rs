@@ -38,6 +38,8 @@ pub(super) struct Urgency {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Waiting {
     lanes: Vec<Lane>,
+    /// How many wait in all lanes together.
+    live: u32,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,7 +76,7 @@ impl Urgency {
 impl Waiting {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.live as usize).sum()
+        self.live as usize
     }
 
     /// How many wait in the lane of this kind.
@@ -103,14 +105,18 @@ impl Waiting {
         }
         lane.heap.push(Reverse(Waiter { urgency, request, ticket }));
         lane.live += 1;
+        self.live += 1;
         lane.opens = if lane.live == 1 { opens } else { lane.opens.min(opens) };
         LaneId(index as u32)
     }
 
     /// A request left its lane for whatever reason.
     pub(super) fn left(&mut self, lane: LaneId) {
-        if let Some(lane) = self.lanes.get_mut(lane.0 as usize) {
-            lane.live = lane.live.saturating_sub(1);
+        if let Some(lane) = self.lanes.get_mut(lane.0 as usize)
+            && lane.live > 0
+        {
+            lane.live -= 1;
+            self.live -= 1;
         }
     }
 
@@ -122,7 +128,12 @@ impl Waiting {
     }
 
     /// When the next lane is worth asking.
+    #[inline]
     pub(super) fn opens(&self) -> Timestamp {
+        // Mostly nobody waits.
+        if self.live == 0 {
+            return Timestamp::MAX;
+        }
         self.lanes.iter().filter(|lane| lane.live > 0).map(|lane| lane.opens).min().unwrap_or(Timestamp::MAX)
     }
 
@@ -159,6 +170,7 @@ impl Waiting {
 
     /// Empties the list, most urgent first in each lane: the settings changed, and everybody must be asked anew.
     pub(super) fn drain(&mut self) -> Vec<Waiter> {
+        self.live = 0;
         let mut waiters: Vec<Waiter> =
             self.lanes.drain(..).flat_map(|lane| lane.heap.into_iter().map(|Reverse(waiter)| waiter)).collect();
         waiters.sort_unstable();

@@ -60,9 +60,9 @@ impl Window {
         }
     }
 
-    /// When the oldest entry drops out: until then time alone changes nothing.
-    pub(super) fn changes_at(&self, length: Duration) -> Timestamp {
-        self.sends.front().map_or(Timestamp::MAX, |send| send.at + length)
+    /// When each entry drops out, oldest first.
+    pub(super) fn leaving(&self, length: Duration) -> impl Iterator<Item = Timestamp> {
+        self.sends.iter().map(move |send| send.at + length)
     }
 
     /// Logs a send; gives its sequence number.
