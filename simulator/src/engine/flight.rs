@@ -117,9 +117,10 @@ impl Flight {
         Some((id, end))
     }
 
-    /// An end of this call has come. It is the end if the call is in the stage that waits for it.
+    /// An end of this call has come. It is the end if the call is in the stage that waits for it: the call, and what the
+    /// answer says, if anything.
     #[inline]
-    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Facts)> {
+    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Option<&Facts>)> {
         self.let_go(slot);
         let place = &mut self.slots[slot as usize];
         if place.stage != stage {
@@ -127,7 +128,7 @@ impl Flight {
         }
         place.stage = Stage::Over;
         self.running -= 1;
-        Some((&place.attempt, if place.is_telling { self.facts[slot as usize] } else { Facts::default() }))
+        Some((&place.attempt, place.is_telling.then_some(&self.facts[slot as usize])))
     }
 
     /// An event that named this slot is gone.

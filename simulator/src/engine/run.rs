@@ -393,7 +393,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     fn finished(&mut self, now: Timestamp, slot: u32, stage: Stage) {
         let Some((attempt, facts)) = self.flight.finish(slot, stage) else { return };
-        let good = attempt.ending == Ending::Status(200) && facts.reason.is_none();
+        let good = attempt.ending == Ending::Status(200) && facts.is_none_or(|facts| facts.reason.is_none());
         self.tally.count_attempt(attempt.ending);
         let place = &self.places[attempt.place as usize];
         let request = &mut self.requests[attempt.request as usize];
@@ -418,7 +418,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             ending: attempt.ending,
         });
         let &Attempt { id, ending, usage, .. } = attempt;
-        let finished = Finished { attempt: id, ending, facts, usage };
+        let finished = Finished { attempt: id, ending, facts: facts.copied().unwrap_or_default(), usage };
         self.finishing = Some(id);
         self.deliver(now, Input::Finished(finished));
         self.finishing = None;

@@ -224,6 +224,7 @@ impl Gap {
 }
 
 /// What the provider charges: tokens at their price, and the price of an answer if there was one.
+#[inline]
 pub(crate) fn bill(price: &Price, usage: Usage, answered: bool) -> Usd {
     let rate = match price.above {
         Some((threshold, above)) if usage.input > threshold => above,

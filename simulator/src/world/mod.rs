@@ -268,6 +268,7 @@ impl World {
     }
 
     /// The scripted reply to this call, if there is one.
+    #[cold]
     fn scripted(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
         let (index, scripted) = self.spec.script.iter().enumerate().find(|(index, scripted)| {
             scripted.from <= now
@@ -291,6 +292,7 @@ impl World {
     }
 
     /// The refusal of a key that does not work for this model now.
+    #[cold]
     fn dead(&self, now: Timestamp, call: &Call) -> Option<Plan> {
         let of_this_call = |death: &&Death| {
             death.from <= now && now < death.until && death.upstream.is_none_or(|only| only == call.upstream)
@@ -303,6 +305,7 @@ impl World {
     }
 
     /// The refusal of an address throttle that stops this call. Calls that pass are counted.
+    #[cold]
     fn throttled(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
         let Upstream { provider, refusals, .. } = self.spec.upstreams[call.upstream.index()];
         for (throttle, meters) in self.spec.throttles.iter().zip(&mut self.throttled) {
@@ -332,6 +335,7 @@ fn limits(quota: &Quota) -> bool {
 }
 
 /// The refusal of a project whose quota is used up.
+#[cold]
 fn limited(upstream: &Upstream, meter: &mut Meter, now: Timestamp, call: &Call) -> Plan {
     let tokens = call.input.get();
     let (exceeded, left) = (meter.exceeded(tokens), meter.minute_left(now, tokens));
@@ -344,6 +348,7 @@ fn limited(upstream: &Upstream, meter: &mut Meter, now: Timestamp, call: &Call) 
 }
 
 /// What the record says about this call, or how it goes on where the record is silent.
+#[cold]
 fn recalled(recall: &mut Recall, p503: f64, upstream: &Upstream, now: Timestamp, call: &Call) -> Plan {
     let bits = call.luck.attempt;
     let (overloaded, known, latency) = recall.meet(call.luck, p503, split(bits, OVERLOAD), &upstream.latency.shape);
