@@ -69,3 +69,31 @@ async fn keys_join_and_leave_and_a_stream_outlives_its_key() {
     assert!(replayed.decisions > 0 && replayed.missing == 0, "{replayed:?}");
     site.keeps_its_secrets();
 }
+
+#[tokio::test]
+async fn a_key_file_that_changes_alone_is_read_again() {
+    let provider = Provider::start().await;
+    let site = Site::new(provider.address, 1_000_000, "");
+    // In a folder of its own, as secrets are mounted.
+    std::fs::create_dir(site.log().with_file_name("secrets")).expect("made");
+    site.edit("secrets: {env: FREE}, expect: 2", "secrets: {file: secrets/keys.txt}");
+    site.write("secrets/keys.txt", "hush-hush-free-1\n");
+    let proxy = site.serve().await;
+    assert_eq!(proxy.ask("60s").await.status, 200);
+
+    // A file that is being written is no reason to stop.
+    site.write("secrets/keys.txt", "");
+    proxy.says("the last good one stays in force").await;
+    assert_eq!(proxy.ask("60s").await.status, 200);
+
+    // Replaced by another file, as mounts and careful editors do.
+    site.write("secrets/keys.new", "hush-hush-free-2\n");
+    let at = |name: &str| site.log().with_file_name("secrets").join(name);
+    std::fs::rename(at("keys.new"), at("keys.txt")).expect("moved");
+    proxy.says(IN_FORCE).await;
+    assert_eq!(proxy.ask("60s").await.status, 200);
+    let keys: Vec<String> = provider.calls().into_iter().map(|call| call.key).collect();
+    assert_eq!(keys, ["hush-hush-free-1", "hush-hush-free-1", "hush-hush-free-2"]);
+    proxy.is_sound();
+    site.keeps_its_secrets();
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stormproof_router::core::{Input, Outcome, Output, Router, Timestamp};
+use stormproof_router::core::{self, Input, Outcome, Output, Router, Timestamp};
 use stormproof_router::log::{Reader, What, verify};
 use stormproof_simulator::mock::{Answer as Planned, Manners};
 use stormproof_simulator::scenario::{Document, Embedded};
@@ -22,6 +22,9 @@ const CALLS: u32 = 4;
 
 /// Three minutes in twelve seconds.
 const SCALE: u32 = 15;
+
+/// The driver wakes up when it is to, or five seconds later on a machine that is busy with other things.
+const LATE: core::Duration = core::Duration::from_secs(5 * SCALE as u64);
 
 /// However busy the machine is, no request takes longer.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -116,18 +119,37 @@ async fn a_crowd_in_the_storm_is_answered_in_time_and_on_record() {
     assert!(verified.decisions > u64::from(CROWD * CALLS) && verified.missing == 0, "{verified:?}");
     let mut reader = Reader::open(&closed.log).expect("a log");
     let (mut deadlines, mut shown, mut closed) = (BTreeMap::new(), BTreeSet::new(), BTreeMap::new());
+    // Requests whose clients have seen nothing yet, the next deadline first; and when the last input was.
+    let (mut unseen, mut before) = (BTreeSet::new(), Timestamp::ZERO);
     while let Some(event) = reader.read().expect("an undamaged log") {
+        if let What::Input(_) = event.what {
+            let late = unseen.first().filter(|(deadline, _)| *deadline <= before);
+            assert_eq!(late, None, "the first input at or after a deadline ends its request; {before:?} did not");
+            before = event.at;
+        }
         match event.what {
             What::Input(Input::Arrived(arrived)) => {
                 deadlines.insert(arrived.request, arrived.deadline);
+                unseen.insert((arrived.deadline, arrived.request));
             }
             What::Output(Output::Relay { request, .. }) => {
                 assert!(event.at <= deadlines[&request], "{request} is shown after its deadline");
+                unseen.remove(&(deadlines[&request], request));
                 shown.insert(request);
             }
             What::Output(Output::Close { request, verdict }) => {
-                let in_time = event.at <= deadlines[&request] || verdict.outcome == Outcome::Deadline;
-                assert!(in_time || shown.contains(&request), "{request} ends after its deadline: {verdict:?}");
+                let deadline = deadlines[&request];
+                unseen.remove(&(deadline, request));
+                match verdict.outcome {
+                    Outcome::Deadline => {
+                        let late = event.at.since(deadline);
+                        assert!(event.at >= deadline && late <= LATE, "{request} is told of its deadline {late} late");
+                    }
+                    Outcome::Answered | Outcome::Refused | Outcome::Failed | Outcome::Cut | Outcome::Cancelled => {
+                        let in_time = event.at <= deadline || shown.contains(&request);
+                        assert!(in_time, "{request} ends after its deadline: {verdict:?}");
+                    }
+                }
                 assert_eq!(closed.insert(request, verdict.outcome), None, "{request} ends twice");
             }
             What::Input(_)

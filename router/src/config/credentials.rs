@@ -2,10 +2,11 @@
 //! apart from the settings.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::file::{Client, KeyGroup, Projects};
+use super::file::{Client, Config, KeyGroup, Projects};
 use super::placed::At;
 use super::resolve::{Builder, Keys, narrow};
 use super::secret::{Environment, SecretSource, TokenDigest, fingerprint, rehearsed_fingerprint};
@@ -13,6 +14,18 @@ use crate::core::{self, Fingerprint, Key, ModelId, Project, ProjectId, ProviderI
 
 /// The most keys in one group. Far above any pool, and low enough that a typing error costs no memory.
 const KEYS_MAX: u32 = 10_000;
+
+impl Config {
+    /// The files that hold credentials and clients' tokens.
+    pub fn secret_files(&self) -> impl Iterator<Item = &Path> {
+        let keys = self.keys.iter().filter_map(|(_, group)| group.secrets.as_ref());
+        let tokens = self.clients.iter().filter_map(|(_, client)| client.token_sha256.as_ref());
+        keys.chain(tokens).filter_map(|source| match &source.value {
+            SecretSource::File(path) => Some(path.as_path()),
+            SecretSource::Env(_) | SecretSource::Inline(_) => None,
+        })
+    }
+}
 
 impl<'a> Builder<'a> {
     pub(super) fn keys(&mut self, keys: &Keys<'_>) {

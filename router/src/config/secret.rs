@@ -34,6 +34,11 @@ pub trait Environment {
     /// # Errors
     /// As the file system reports them.
     fn file(&self, path: &Path) -> io::Result<String>;
+
+    /// Where that file lies in the file system, to be watched; `None` when it lies elsewhere.
+    fn place(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
 }
 
 /// The environment of this process.
@@ -177,6 +182,10 @@ impl Environment for ProcessEnvironment {
 
     fn file(&self, path: &Path) -> io::Result<String> {
         std::fs::read_to_string(self.base.join(path))
+    }
+
+    fn place(&self, path: &Path) -> Option<PathBuf> {
+        Some(self.base.join(path))
     }
 }
 

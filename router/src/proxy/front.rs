@@ -79,10 +79,15 @@ impl<R: Route + 'static> Answer for Front<R> {
                 }
             }
             Call::Nothing => {
-                let gemini = models::front(request.headers(), &address) == Dialect::Gemini
-                    || address.path().contains("/models/");
-                let message = format!("There is no {} {} here", request.method(), address.path());
-                let front = if gemini { Dialect::Gemini } else { Dialect::Chat };
+                let path = address.path();
+                let is_gemini = path.contains("/v1beta/models") || path.contains("/models/") && path.contains(':');
+                let front = if is_gemini { Dialect::Gemini } else { models::front(request.headers(), &address) };
+                let hint = if names_two_versions(path) {
+                    "; the version stands there twice: take it out of the base address that the client is given"
+                } else {
+                    ""
+                };
+                let message = format!("There is no {} {path} here{hint}", request.method());
                 respond::error(&coded(404, "not_found", message), front)
             }
         }
@@ -93,26 +98,42 @@ impl<R: Route + 'static> Answer for Front<R> {
 /// proxies are pointed.
 const OPEN_AI: [&str; 3] = ["/v1/", "/v1beta/openai/", "/"];
 
+/// Where Gemini's models are.
+const GEMINI: [&str; 3] = ["/v1beta/models/", "/v1/models/", "/models/"];
+
+/// Where only OpenAI's dialect has a model's description.
+const OPEN_AI_MODELS: &str = "/v1beta/openai/models/";
+
 /// Reads a request's address. Gemini's newest libraries speak to `/v1`, where OpenAI's are at home.
 fn call<'a>(method: &Method, address: &'a Uri) -> Call<'a> {
     let is_post = method == Method::POST;
     let is_get = method == Method::GET || method == Method::HEAD;
     let path = address.path();
-    let open_ai = OPEN_AI.into_iter().find_map(|home| path.strip_prefix(home));
-    match open_ai.unwrap_or(path) {
-        "chat/completions" if is_post => Call::Ask(Surface::Chat, None),
-        "responses" if is_post => Call::Ask(Surface::Responses, None),
-        "embeddings" if is_post => Call::Ask(Surface::Embeddings, None),
-        "models" | "v1beta/models" if is_get => Call::Models,
-        path => {
-            let named = path.strip_prefix("v1beta/models/").or_else(|| path.strip_prefix("models/"));
-            match named.map(|name| percent_decode_str(name).decode_utf8_lossy()) {
-                Some(name) if is_post => gemini(name, address.query()),
-                Some(name) if is_get && !name.is_empty() => Call::Model(name),
-                Some(_) | None => Call::Nothing,
-            }
-        }
+    let below = |homes: &[&str]| homes.iter().find_map(|home| path.strip_prefix(home));
+    match below(&OPEN_AI) {
+        Some("chat/completions") if is_post => return Call::Ask(Surface::Chat, None),
+        Some("responses") if is_post => return Call::Ask(Surface::Responses, None),
+        Some("embeddings") if is_post => return Call::Ask(Surface::Embeddings, None),
+        Some("models") if is_get => return Call::Models,
+        Some(_) | None => {}
     }
+    if path == "/v1beta/models" && is_get {
+        return Call::Models;
+    }
+    let (named, described) = (below(&GEMINI), below(&[OPEN_AI_MODELS]).filter(|_| is_get));
+    match named.or(described).map(|name| percent_decode_str(name).decode_utf8_lossy()) {
+        Some(name) if is_post => gemini(name, address.query()),
+        Some(name) if is_get && !name.is_empty() => Call::Model(name),
+        Some(_) | None => Call::Nothing,
+    }
+}
+
+/// Whether an address begins with a version and then another: a base address with a version was given to a client that
+/// adds its own.
+fn names_two_versions(path: &str) -> bool {
+    let is_version = |part: &str| matches!(part, "v1" | "v1beta" | "v1alpha" | "v1beta1");
+    let mut parts = path.split('/').skip(1).filter(|part| *part != "openai");
+    parts.next().is_some_and(is_version) && parts.next().is_some_and(is_version)
 }
 
 /// Reads `MODEL:METHOD`.
@@ -305,6 +326,27 @@ mod tests {
         }
         for nothing in ["/", "/v1/models", "/v1beta/chat/completions", "/v1/models/", "/v1"] {
             assert_eq!(posted(nothing), "Nothing", "{nothing}");
+            assert!(!names_two_versions(nothing), "{nothing}");
         }
+    }
+
+    #[test]
+    fn a_version_that_stands_there_twice_is_no_address() {
+        for twice in [
+            "/v1/v1beta/models/m:generateContent",
+            "/v1beta/v1beta/models/m:generateContent",
+            "/v1/v1/chat/completions",
+            "/v1beta/openai/v1/chat/completions",
+            "/v1beta/openai/v1beta/models/m:generateContent",
+            "/v1/v1beta/openai/chat/completions",
+        ] {
+            assert_eq!(posted(twice), "Nothing", "{twice}");
+            assert!(names_two_versions(twice), "{twice}");
+        }
+        for read in ["/v1/v1beta/models", "/v1/v1/models", "/v1/v1/models/m", "/v1beta/openai/v1/models"] {
+            assert_eq!(call(&Method::GET, &Uri::from_static(read)), Call::Nothing, "{read}");
+            assert!(names_two_versions(read), "{read}");
+        }
+        assert_eq!(posted("/v1beta/openai/models/m:generateContent"), "Nothing", "that is not how OpenAI's speaks");
     }
 }

@@ -22,7 +22,7 @@ use tracing::{info, warn};
 use super::admin::AdminServer;
 use super::clock::{Clock, wall_now};
 use super::live::Live;
-use super::reload::{LoadError, Loader, Source};
+use super::reload::{LoadError, Loader, Origin, Source};
 use super::start::{Listeners, Proxy, Setup, StartError};
 use super::{site, tls};
 use crate::config::{self, Config, Environment};
@@ -124,6 +124,8 @@ impl Serving {
         let sockets = Sockets::open(&config)?;
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let salt = salt(&config)?;
+        // Before the secrets are read: what changes from here on is noticed.
+        let known = Origin::of(known, &config, &*options.environment);
         let (live, warnings) =
             site::live(&config, &*options.environment, salt.bytes(), began).map_err(LoadError::Site)?;
         for warning in warnings {

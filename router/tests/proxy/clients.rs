@@ -138,6 +138,17 @@ async fn what_cannot_be_served_is_said_in_the_clients_dialect() {
     assert_eq!((head.status.as_u16(), &json(&body)["error"]["status"]), (404, &Value::from("NOT_FOUND")));
     let (head, _) = pool.ask("/v1/chat/completions", &[], "{\"model\":").await;
     assert_eq!(head.status, 400);
+    // A base address with a version, given to a client that adds its own.
+    for (twice, key, status) in [
+        ("/v1/v1beta/models/m:generateContent", "x-goog-api-key", "NOT_FOUND"),
+        ("/v1beta/openai/v1/chat/completions", "authorization", ""),
+        ("/v1/v1/models/m", "authorization", ""),
+    ] {
+        let (head, body) = pool.ask(twice, &[(key, "Bearer x")], ASK).await;
+        let error = &json(&body)["error"];
+        assert_eq!((head.status.as_u16(), error["status"].as_str().unwrap_or_default()), (404, status), "{body}");
+        assert!(error["message"].as_str().is_some_and(|message| message.contains("stands there twice")), "{body}");
+    }
     let (head, _) = pool.ask("/v1beta/models/m:dance", &[], ASK).await;
     assert_eq!(head.status, 404);
 }
