@@ -137,6 +137,11 @@ impl Serving {
         let Carried { router, mut writer, clock, last_request, lost, power_lost, is_new } = carried;
         writer.begin(clock.now(), clock.wall(), &router, is_new);
         let at_risk = log_options.boot.map_or(AtRisk::NONE, |boot| boot.at_risk);
+        if options.boot.is_none() && at_risk != AtRisk::NONE {
+            warn!(
+                "the system does not number its boots: should this process be killed, that will count as a power loss"
+            );
+        }
         let roots = options.roots;
         let setup = Setup { router, journal: writer, clock, live, last_request, lost, power_lost, at_risk, roots };
         let proxy = Proxy::start(setup, Listeners { front: sockets.front, tls })?;
