@@ -121,7 +121,7 @@ fn call<'a>(method: &Method, address: &'a Uri) -> Call<'a> {
         return Call::Models;
     }
     let (named, described) = (below(&GEMINI), below(&[OPEN_AI_MODELS]).filter(|_| is_get));
-    match named.or(described).map(|name| percent_decode_str(name).decode_utf8_lossy()) {
+    match named.or(described).map(decoded) {
         Some(name) if is_post => gemini(name, address.query()),
         Some(name) if is_get && !name.is_empty() => Call::Model(name),
         Some(_) | None => Call::Nothing,
@@ -134,6 +134,11 @@ fn names_two_versions(path: &str) -> bool {
     let is_version = |part: &str| matches!(part, "v1" | "v1beta" | "v1alpha" | "v1beta1");
     let mut parts = path.split('/').skip(1).filter(|part| *part != "openai");
     parts.next().is_some_and(is_version) && parts.next().is_some_and(is_version)
+}
+
+/// A name without its escapes, which hardly any has.
+fn decoded(name: &str) -> Cow<'_, str> {
+    if name.contains('%') { percent_decode_str(name).decode_utf8_lossy() } else { Cow::Borrowed(name) }
 }
 
 /// Reads `MODEL:METHOD`.
