@@ -7,16 +7,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
 
 use memchr::memchr2;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use serde_json::ser::{Formatter, Serializer as Writer};
+use serde_json::value::RawValue;
 use thiserror::Error;
-
-use super::reader;
 
 /// Why a request cannot be sent on.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -88,70 +85,34 @@ impl fmt::Display for At<'_> {
     }
 }
 
-/// The source text of one value, without blanks around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Source<'a>(&'a str);
-
-impl<'a> Source<'a> {
-    pub(super) fn get(self) -> &'a str {
-        self.0
-    }
-}
-
-impl Serialize for Source<'_> {
-    /// As bytes, which [`to_vec`] and [`write_value`] write as they are.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(self.0.as_bytes())
-    }
-}
-
-impl<'de: 'a, 'a> Deserialize<'de> for Source<'a> {
-    /// As bytes, for which the [reader](super::reader) gives the source.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Whole;
-        impl<'de> Visitor<'de> for Whole {
-            type Value = Source<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value")
-            }
-
-            fn visit_borrowed_str<E>(self, source: &'de str) -> Result<Self::Value, E> {
-                Ok(Source(source))
-            }
-        }
-        deserializer.deserialize_bytes(Whole)
-    }
-}
-
 /// A string that borrows from its source unless it has escapes.
 #[derive(Deserialize)]
 #[serde(transparent)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// An object's members in their order, those that are `null` left out: in these APIs `null` means absent.
-pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, Source<'a>)>);
+pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
     /// Opens a whole body.
     pub(super) fn of_body(body: &'a [u8]) -> Result<Self, Refusal> {
-        reader::from_slice(body).map_err(|error| At::ROOT.refuse(format!("is not a JSON object: {error}")))
+        serde_json::from_slice(body).map_err(|error| At::ROOT.refuse(format!("is not a JSON object: {error}")))
     }
 
-    pub(super) fn of(value: Source<'a>, at: &At<'_>) -> Result<Self, Refusal> {
-        reader::from_str(value.get()).map_err(|_not_an_object| at.refuse("must be an object"))
+    pub(super) fn of(value: &'a RawValue, at: &At<'_>) -> Result<Self, Refusal> {
+        serde_json::from_str(value.get()).map_err(|_not_an_object| at.refuse("must be an object"))
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, Source<'a>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<Source<'a>> {
+    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.iter().filter(|(own, _)| *own == name).map(|(_, value)| value).last()
     }
 
     /// The member that must be there.
-    pub(super) fn need(&self, name: &str, at: &At<'_>) -> Result<Source<'a>, Refusal> {
+    pub(super) fn need(&self, name: &str, at: &At<'_>) -> Result<&'a RawValue, Refusal> {
         self.get(name).ok_or_else(|| at.field(name).refuse("is required"))
     }
 
@@ -178,7 +139,7 @@ impl<'de> Deserialize<'de> for Fields<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut fields = Vec::with_capacity(8);
-                while let Some((name, value)) = map.next_entry::<Text<'de>, Source<'de>>()? {
+                while let Some((name, value)) = map.next_entry::<Text<'de>, &'de RawValue>()? {
                     if value.get() != "null" {
                         fields.push((name.0, value));
                     }
@@ -205,34 +166,34 @@ fn camel(name: &str) -> String {
 }
 
 /// A string's content.
-pub(super) fn string<'a>(value: Source<'a>, at: &At<'_>) -> Result<Cow<'a, str>, Refusal> {
-    reader::from_str::<Text<'a>>(value.get()).map(|text| text.0).map_err(|_other| at.refuse("must be a string"))
+pub(super) fn string<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Cow<'a, str>, Refusal> {
+    serde_json::from_str::<Text<'a>>(value.get()).map(|text| text.0).map_err(|_other| at.refuse("must be a string"))
 }
 
 /// An array's elements.
-pub(super) fn elements<'a>(value: Source<'a>, at: &At<'_>) -> Result<Vec<Source<'a>>, Refusal> {
-    reader::from_str(value.get()).map_err(|_other| at.refuse("must be an array"))
+pub(super) fn elements<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Vec<&'a RawValue>, Refusal> {
+    serde_json::from_str(value.get()).map_err(|_other| at.refuse("must be an array"))
 }
 
 /// Anything small that serde knows.
-pub(super) fn value<T: DeserializeOwned>(value: Source<'_>, expected: &str, at: &At<'_>) -> Result<T, Refusal> {
-    reader::from_str(value.get()).map_err(|_other| at.refuse(format!("must be {expected}")))
+pub(super) fn value<T: DeserializeOwned>(value: &RawValue, expected: &str, at: &At<'_>) -> Result<T, Refusal> {
+    serde_json::from_str(value.get()).map_err(|_other| at.refuse(format!("must be {expected}")))
 }
 
-pub(super) fn is_string(value: Source<'_>) -> bool {
+pub(super) fn is_string(value: &RawValue) -> bool {
     value.get().starts_with('"')
 }
 
-pub(super) fn is_array(value: Source<'_>) -> bool {
+pub(super) fn is_array(value: &RawValue) -> bool {
     value.get().starts_with('[')
 }
 
-pub(super) fn is_object(value: Source<'_>) -> bool {
+pub(super) fn is_object(value: &RawValue) -> bool {
     value.get().starts_with('{')
 }
 
 /// Whether a value says nothing: `""`, `[]`, `{}`, `false`, `null`, whatever the blanks inside.
-pub(super) fn is_empty(value: Source<'_>) -> bool {
+pub(super) fn is_empty(value: &RawValue) -> bool {
     let mut bytes = value.get().bytes().filter(|byte| !byte.is_ascii_whitespace());
     let first_two = (bytes.next(), bytes.next());
     matches!(first_two, (Some(b'['), Some(b']')) | (Some(b'{'), Some(b'}')) | (Some(b'n'), _) | (Some(b'f'), _))
@@ -243,9 +204,9 @@ pub(super) fn is_empty(value: Source<'_>) -> bool {
 #[derive(Clone, Debug)]
 pub(super) enum Json<'a> {
     /// As it stood in its source.
-    Raw(Source<'a>),
+    Raw(&'a RawValue),
     /// As it stood inside a string of its source.
-    Own(Box<str>),
+    Own(Box<RawValue>),
     /// A string.
     Text(Cow<'a, str>),
     /// Anything.
@@ -300,8 +261,8 @@ impl<'a> Json<'a> {
 
     /// JSON text from inside a string, if it is an object.
     pub(super) fn object_in(text: &str) -> Option<Self> {
-        let source: Source<'_> = reader::from_str(text).ok()?;
-        is_object(source).then(|| Self::Own(source.get().into()))
+        let raw: Box<RawValue> = serde_json::from_str(text).ok()?;
+        is_object(&raw).then_some(Self::Own(raw))
     }
 
     /// Whether it is the empty string.
@@ -316,7 +277,7 @@ impl<'a> Json<'a> {
     /// Its content, if it is a string.
     pub(super) fn text(&self) -> Option<Cow<'a, str>> {
         match self {
-            Self::Raw(raw) => reader::from_str::<Text<'a>>(raw.get()).ok().map(|text| text.0),
+            Self::Raw(raw) => serde_json::from_str::<Text<'a>>(raw.get()).ok().map(|text| text.0),
             Self::Text(text) => Some(text.clone()),
             Self::Own(_) | Self::Tree(_) | Self::List(_) | Self::Members(_) => None,
         }
@@ -343,7 +304,7 @@ impl Serialize for Json<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Raw(raw) => raw.serialize(serializer),
-            Self::Own(source) => Source(source).serialize(serializer),
+            Self::Own(raw) => raw.serialize(serializer),
             Self::Text(text) => text.serialize(serializer),
             Self::Tree(tree) => tree.serialize(serializer),
             Self::List(list) => list.serialize(serializer),
@@ -354,7 +315,7 @@ impl Serialize for Json<'_> {
 
 impl<'de: 'a, 'a> Deserialize<'de> for Json<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Source::deserialize(deserializer).map(Self::Raw)
+        <&RawValue>::deserialize(deserializer).map(Self::Raw)
     }
 }
 
@@ -366,31 +327,9 @@ pub(super) fn null_is_default<'de, T: Default + Deserialize<'de>, D: Deserialize
 /// For members whose presence is all that matters.
 pub(super) type Present = Option<IgnoredAny>;
 
-/// Most bodies are not longer, and are written without being moved.
-const BODY: usize = 2 << 10;
-
 /// Serialises what consists of text, numbers and raw values only, which cannot fail.
 pub(super) fn to_vec(value: &impl Serialize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(BODY);
-    write(&mut out, value);
-    out
-}
-
-/// Writes bytes as they are: they are source text.
-struct Verbatim;
-
-impl Formatter for Verbatim {
-    fn write_byte_array<W: ?Sized + io::Write>(&mut self, writer: &mut W, source: &[u8]) -> io::Result<()> {
-        writer.write_all(source)
-    }
-}
-
-/// Appends a value, or nothing if it fails, as in [`to_vec`].
-fn write(out: &mut Vec<u8>, value: &impl Serialize) {
-    let start = out.len();
-    if value.serialize(&mut Writer::with_formatter(&mut *out, Verbatim)).is_err() {
-        out.truncate(start);
-    }
+    serde_json::to_vec(value).unwrap_or_default()
 }
 
 /// Appends one event. A payload must be one line; source text that was carried along may have more, outside of its
@@ -410,7 +349,10 @@ pub(super) fn write_event(out: &mut Vec<u8>, before: &[u8], payload: &[u8], afte
 pub(super) fn write_value(out: &mut Vec<u8>, before: &[u8], value: &impl Serialize, after: &[u8]) {
     out.extend_from_slice(before);
     let start = out.len();
-    write(out, value);
+    if serde_json::to_writer(&mut *out, value).is_err() {
+        // As in `to_vec`.
+        out.truncate(start);
+    }
     if memchr2(b'\n', b'\r', &out[start..]).is_some() {
         let payload = out.split_off(start);
         out.extend(payload.into_iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
@@ -442,7 +384,7 @@ mod tests {
 
     #[test]
     fn emptiness_is_seen_through_blanks() {
-        let empty = |text: &str| is_empty(Source(text));
+        let empty = |text: &str| is_empty(&RawValue::from_string(text.to_owned()).unwrap());
         for text in ["\"\"", "[]", "[ ]", "{\n}", "null", "false"] {
             assert!(empty(text), "{text}");
         }

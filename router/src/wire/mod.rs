@@ -14,7 +14,6 @@ mod json;
 mod open_ai;
 mod peek;
 mod quota;
-mod reader;
 mod reasons;
 mod redact;
 pub mod render;

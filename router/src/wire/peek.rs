@@ -3,14 +3,12 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::LazyLock;
 
-use memchr::memchr;
-use memchr::memmem::Finder;
+use memchr::{memchr, memmem};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::json::{At, Fields, Refusal, Source, elements, string};
-use super::reader;
+use super::json::{At, Fields, Refusal, elements, string};
 use super::usage::Count;
 use crate::core::{TokenEstimate, Tokens};
 
@@ -46,7 +44,7 @@ impl<'a> Peek<'a> {
         #[derive(Deserialize)]
         struct Body<'a> {
             #[serde(borrow)]
-            model: Option<Source<'a>>,
+            model: Option<&'a RawValue>,
             #[serde(default)]
             stream: Option<bool>,
             #[serde(default)]
@@ -65,7 +63,7 @@ impl<'a> Peek<'a> {
             #[serde(default)]
             include_usage: Option<bool>,
         }
-        let read: Body<'a> = reader::from_slice(body).map_err(|error| not_json(&error))?;
+        let read: Body<'a> = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
         let model = read.model.ok_or_else(|| At::ROOT.field("model").refuse("is required"))?;
         let answer =
             [read.max_completion_tokens, read.max_tokens, read.max_output_tokens].into_iter().find_map(|count| count.0);
@@ -92,7 +90,7 @@ impl<'a> Peek<'a> {
             #[serde(rename = "candidateCount", alias = "candidate_count", default)]
             candidates: Count,
         }
-        let read: Body = reader::from_slice(body).map_err(|error| not_json(&error))?;
+        let read: Body = serde_json::from_slice(body).map_err(|error| not_json(&error))?;
         let (answer, candidates) =
             read.config.map_or_else(Default::default, |config| (config.answer.0, config.candidates));
         let tokens = estimate(body, answer, candidates);
@@ -100,12 +98,12 @@ impl<'a> Peek<'a> {
     }
 }
 
-fn not_json(error: &reader::Error) -> Refusal {
+fn not_json(error: &serde_json::Error) -> Refusal {
     At::ROOT.refuse(format!("is not the JSON object that this method takes: {error}"))
 }
 
 /// Where a value borrowed from `body` stands in it.
-fn span_in(body: &[u8], value: Source<'_>) -> Option<Range<usize>> {
+fn span_in(body: &[u8], value: &RawValue) -> Option<Range<usize>> {
     let start = (value.get().as_ptr() as usize).checked_sub(body.as_ptr() as usize)?;
     Some(start..start + value.get().len())
 }
@@ -172,22 +170,23 @@ pub fn gemini_for<'a>(body: &'a [u8], model: &str) -> Result<Cow<'a, [u8]>, Refu
 /// How many tokens a body has, from its size: everything counts a quarter of its bytes, except long encoded data, which
 /// counts as a picture. What the client allows as answer counts for each of the answers it wants.
 fn estimate(body: &[u8], answer: Option<u64>, answers: Count) -> TokenEstimate {
-    let [addresses, members] = BLOBS.each_ref().map(|marker| blobs(body, marker));
-    let bytes = body.len().saturating_sub(addresses.1 + members.1);
-    let input = bytes.div_ceil(BYTES_PER_TOKEN) + (addresses.0 + members.0) * BLOB_TOKENS;
+    let (addresses, in_addresses) = blobs(body, b";base64,");
+    let (members, in_members) = blobs(body, b"\"data\"");
+    let blobs = addresses + members;
+    let bytes = body.len().saturating_sub(in_addresses + in_members);
+    let input = bytes.div_ceil(BYTES_PER_TOKEN) + blobs * BLOB_TOKENS;
     let limit = |count: u64| Tokens::new(u32::try_from(count).unwrap_or(u32::MAX));
     let answers = answers.0.unwrap_or(1).max(1);
     TokenEstimate { input: limit(input as u64), output_max: answer.map(|answer| limit(answer.saturating_mul(answers))) }
 }
 
-/// What stands before encoded data: in OpenAI's data addresses, and in Gemini's `inlineData` and OpenAI's audio.
-static BLOBS: LazyLock<[Finder<'static>; 2]> = LazyLock::new(|| [";base64,", "\"data\""].map(Finder::new));
-
-/// How many stretches of encoded data follow a marker, and their bytes.
-fn blobs(body: &[u8], marker: &Finder<'_>) -> (usize, usize) {
+/// How many stretches of encoded data follow a marker, and their bytes: `;base64,` (OpenAI's data addresses) or
+/// `"data"` (Gemini's `inlineData`, OpenAI's audio).
+fn blobs(body: &[u8], marker: &[u8]) -> (usize, usize) {
+    let finder = memmem::Finder::new(marker);
     let (mut count, mut bytes, mut from) = (0, 0, 0);
-    while let Some(found) = marker.find(&body[from..]) {
-        let after = from + found + marker.needle().len();
+    while let Some(found) = finder.find(&body[from..]) {
+        let after = from + found + marker.len();
         let lead = body[after..].iter().take_while(|byte| matches!(byte, b' ' | b':' | b'"' | b'\n' | b'\r')).count();
         let start = after + lead;
         let length = memchr(b'"', &body[start..]).unwrap_or(body.len() - start);

@@ -1,9 +1,8 @@
 //! What a provider says it counted.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::value::RawValue;
 
-use super::json::Source;
-use super::reader;
 use crate::core::{Tokens, Usage};
 
 /// The counts in a complete answer or in one stream event, in either dialect; `None` where it names none. One pass
@@ -15,7 +14,7 @@ use crate::core::{Tokens, Usage};
 /// * OpenAI: `completion_tokens` contains reasoning, except at Gemini's own compatibility endpoint, where it leaves
 ///   thoughts out; there only `total_tokens` tells. So whatever the total holds beyond the prompt is output.
 pub fn usage(body: &[u8]) -> Option<Usage> {
-    let body: Body = reader::from_slice(body).ok()?;
+    let body: Body = serde_json::from_slice(body).ok()?;
     match (body.gemini, body.open_ai) {
         (Some(counts), _) => counts.usage(),
         (None, Some(counts)) => counts.usage(),
@@ -173,7 +172,7 @@ impl Serialize for Count {
 impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Any JSON at all, read as a number where it is one. Counts beyond 32 bits are nonsense, and cut.
-        let source = Source::deserialize(deserializer)?.get();
+        let source = <&RawValue>::deserialize(deserializer)?.get();
         let number = source.parse::<u64>().ok().or_else(|| source.parse::<f64>().ok().map(|number| number as u64));
         let negative = source.starts_with('-');
         Ok(Self(number.filter(|_| !negative).map(|count| count.min(u32::MAX.into()))))

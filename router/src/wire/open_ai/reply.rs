@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::json::{Json, Present, Source, null_is_default};
-use crate::wire::reader;
+use crate::wire::json::{Json, Present, null_is_default};
 use crate::wire::usage::OpenAiCounts;
 
 /// `chat.completion` or `chat.completion.chunk`.
@@ -113,7 +112,7 @@ impl<'a> ExtraContent<'a> {
 }
 
 /// The signature in a message's or a call's `extra_content`, which clients send back as they got it.
-pub(in crate::wire) fn signature_in<'a>(extra_content: Source<'a>) -> Option<Json<'a>> {
-    let extra: ExtraContent<'a> = reader::from_str(extra_content.get()).ok()?;
+pub(in crate::wire) fn signature_in<'a>(extra_content: &'a serde_json::value::RawValue) -> Option<Json<'a>> {
+    let extra: ExtraContent<'a> = serde_json::from_str(extra_content.get()).ok()?;
     extra.google.thought_signature
 }

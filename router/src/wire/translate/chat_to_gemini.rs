@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::contents::{Contents, tool_response};
 use super::family::Family;
@@ -15,8 +16,7 @@ use crate::wire::gemini::{
     FunctionCall, FunctionCalling, FunctionDeclaration, MODEL, Part, Request, Tool, ToolConfig, USER,
 };
 use crate::wire::json::{
-    At, Fields, Json, Members, Refusal, Source, elements, is_array, is_empty, is_object, is_string, string, to_vec,
-    value,
+    At, Fields, Json, Members, Refusal, elements, is_array, is_empty, is_object, is_string, string, to_vec, value,
 };
 use crate::wire::open_ai::signature_in;
 
@@ -48,7 +48,7 @@ struct Reader<'a> {
     request: Request<'a>,
     config: Members<'a>,
     tools: Vec<FunctionDeclaration<'a>>,
-    output_limit: Option<Source<'a>>,
+    output_limit: Option<&'a RawValue>,
 }
 
 impl<'a> Reader<'a> {
@@ -64,7 +64,7 @@ impl<'a> Reader<'a> {
         Ok(to_vec(&self.request))
     }
 
-    fn member(&mut self, name: &str, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn member(&mut self, name: &str, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         match name {
             "messages" => self.messages(value, at),
             "tools" => self.tools(value, at),
@@ -110,12 +110,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn keep(&mut self, name: &'static str, value: Source<'a>) -> Result<(), Refusal> {
+    fn keep(&mut self, name: &'static str, value: &'a RawValue) -> Result<(), Refusal> {
         self.config.set(name, Json::Raw(value));
         Ok(())
     }
 
-    fn modalities(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn modalities(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let mut wanted = Vec::new();
         for (index, modality) in elements(value, at)?.into_iter().enumerate() {
             let at = at.index(index);
@@ -129,16 +129,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn stop(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn stop(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let stops = if is_array(value) { elements(value, at)? } else { vec![value] };
-        let stops: Vec<Json<'a>> = stops.into_iter().filter(|stop| !is_empty(*stop)).map(Json::Raw).collect();
+        let stops: Vec<Json<'a>> = stops.into_iter().filter(|stop| !is_empty(stop)).map(Json::Raw).collect();
         if !stops.is_empty() {
             self.config.set("stopSequences", Json::List(stops));
         }
         Ok(())
     }
 
-    fn reasoning_effort(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn reasoning_effort(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let effort = string(value, at)?;
         let known = "must be one of none, minimal, low, medium, high, xhigh";
         if let Some(thinking) = self.family.thinking(&effort).map_err(|_unknown| at.refuse(known))? {
@@ -147,7 +147,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn response_format(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn response_format(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let format = Fields::of(value, at)?;
         match &*string(format.need("type", at)?, &at.field("type"))? {
             "text" => Ok(()),
@@ -174,7 +174,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A schema in the form that the model takes: converted, or as it came.
-    fn schema(&self, raw: Source<'a>, at: &At<'_>) -> Result<(Option<Json<'a>>, Option<Json<'a>>), Refusal> {
+    fn schema(&self, raw: &'a RawValue, at: &At<'_>) -> Result<(Option<Json<'a>>, Option<Json<'a>>), Refusal> {
         if self.family.takes_json_schema() {
             return Ok((None, Some(Json::Raw(raw))));
         }
@@ -182,7 +182,7 @@ impl<'a> Reader<'a> {
         Ok((Some(Json::Tree(schema::to_gemini(&tree, at)?)), None))
     }
 
-    fn tools(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn tools(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         for (index, tool) in elements(value, at)?.into_iter().enumerate() {
             let at = at.index(index);
             let fields = Fields::of(tool, &at)?;
@@ -199,12 +199,12 @@ impl<'a> Reader<'a> {
     }
 
     /// The `functions` of 2023.
-    fn functions(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn functions(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let functions = elements(value, at)?;
         functions.into_iter().enumerate().try_for_each(|(index, function)| self.function(function, &at.index(index)))
     }
 
-    fn function(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn function(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let fields = Fields::of(value, at)?;
         let (mut parameters, mut parameters_json_schema) = (None, None);
         for (name, value) in fields.iter() {
@@ -229,7 +229,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn tool_choice(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn tool_choice(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let mut names = Vec::new();
         let mode = if is_object(value) {
             let fields = Fields::of(value, at)?;
@@ -253,7 +253,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Google's own members, where its compatibility endpoint takes them: `extra_body.google`.
-    fn extra_body(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn extra_body(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         for (name, value) in Fields::of(value, at)?.iter() {
             let at = at.field(name);
             if name != "google" {
@@ -271,7 +271,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn messages(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn messages(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let mut contents = Contents::default();
         let mut system: Vec<Part<'a>> = Vec::new();
         for (index, message) in elements(value, at)?.into_iter().enumerate() {
@@ -327,7 +327,7 @@ impl<'a> Reader<'a> {
             "images",
         ];
         check_members(message, &FOR_THE_READER, at)?;
-        let said = message.get("content").filter(|content| !is_empty(*content)).or_else(|| message.get("refusal"));
+        let said = message.get("content").filter(|content| !is_empty(content)).or_else(|| message.get("refusal"));
         let mut parts = self.parts(said, &at.field("content"))?;
         if let (Some(last), Some(extra)) = (parts.last_mut(), message.get("extra_content")) {
             last.thought_signature = signature_in(extra);
@@ -351,7 +351,7 @@ impl<'a> Reader<'a> {
 
     fn call(
         &mut self,
-        value: Source<'a>,
+        value: &'a RawValue,
         first: bool,
         contents: &mut Contents<'a>,
         at: &At<'_>,
@@ -376,8 +376,8 @@ impl<'a> Reader<'a> {
     }
 
     /// A message's content as parts: a string, or a list of them.
-    fn parts(&mut self, content: Option<Source<'a>>, at: &At<'_>) -> Result<Vec<Part<'a>>, Refusal> {
-        let Some(content) = content.filter(|content| !is_empty(*content)) else { return Ok(Vec::new()) };
+    fn parts(&mut self, content: Option<&'a RawValue>, at: &At<'_>) -> Result<Vec<Part<'a>>, Refusal> {
+        let Some(content) = content.filter(|content| !is_empty(content)) else { return Ok(Vec::new()) };
         if is_string(content) {
             return Ok(vec![Part::text(Json::Raw(content))]);
         }
@@ -403,7 +403,7 @@ impl<'a> Reader<'a> {
     }
 
     /// What a tool said, as the object that Gemini wants.
-    fn tool_content(&mut self, content: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+    fn tool_content(&mut self, content: &'a RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
         if is_string(content) {
             let text = string(content, at)?;
             return Ok(tool_response(text));
@@ -418,7 +418,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn text_of<'a>(fields: &Fields<'a>, name: &str, at: &At<'_>) -> Result<Source<'a>, Refusal> {
+fn text_of<'a>(fields: &Fields<'a>, name: &str, at: &At<'_>) -> Result<&'a RawValue, Refusal> {
     let text = fields.need(name, at)?;
     if is_string(text) { Ok(text) } else { Err(at.field(name).refuse("must be a string")) }
 }
@@ -442,7 +442,7 @@ fn function_of<'a>(fields: &Fields<'a>, at: &At<'_>) -> Result<(Cow<'a, str>, Js
 /// providers that many clients send to everybody.
 fn check_members(message: &Fields<'_>, names: &[&str], at: &At<'_>) -> Result<(), Refusal> {
     let known = |name: &str| matches!(name, "role" | "content" | "cache_control" | "id") || names.contains(&name);
-    match message.iter().find(|(name, value)| !known(name) && !is_empty(*value)) {
+    match message.iter().find(|(name, value)| !known(name) && !is_empty(value)) {
         Some((name, _)) => Err(at.field(name).no_place()),
         None => Ok(()),
     }

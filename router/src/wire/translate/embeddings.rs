@@ -5,13 +5,11 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::Malformed;
 use crate::core::Tokens;
-use crate::wire::json::{
-    At, Fields, Json, Members, Refusal, Source, elements, is_array, is_empty, is_string, string, to_vec,
-};
-use crate::wire::reader;
+use crate::wire::json::{At, Fields, Json, Members, Refusal, elements, is_array, is_empty, is_string, string, to_vec};
 use crate::wire::usage::OpenAiCounts;
 
 /// OpenAI's request as a `batchEmbedContents` request. Says whether the client wants base64.
@@ -21,7 +19,7 @@ pub fn open_ai_to_gemini(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), Re
         .texts
         .iter()
         .map(|text| {
-            let parts = Json::List(vec![Json::object([("text", Json::Raw(*text))])]);
+            let parts = Json::List(vec![Json::object([("text", Json::Raw(text))])]);
             let mut request = Members::of([
                 ("model", Json::tree(format!("models/{model}"))),
                 ("content", Json::object([("parts", parts)])),
@@ -38,7 +36,7 @@ pub fn open_ai_to_gemini(body: &[u8], model: &str) -> Result<(Vec<u8>, bool), Re
 /// OpenAI's request as a Vertex `predict` request. Says whether the client wants base64.
 pub fn open_ai_to_vertex(body: &[u8]) -> Result<(Vec<u8>, bool), Refusal> {
     let wanted = Wanted::of(body)?;
-    let instances = wanted.texts.iter().map(|text| Json::object([("content", Json::Raw(*text))])).collect();
+    let instances = wanted.texts.iter().map(|text| Json::object([("content", Json::Raw(text))])).collect();
     let mut out = Members::of([("instances", Json::List(instances))]);
     if let Some(dimensions) = wanted.dimensions {
         out.set("parameters", Json::object([("outputDimensionality", Json::Raw(dimensions))]));
@@ -48,8 +46,8 @@ pub fn open_ai_to_vertex(body: &[u8]) -> Result<(Vec<u8>, bool), Refusal> {
 
 /// What an OpenAI request asks for.
 struct Wanted<'a> {
-    texts: Vec<Source<'a>>,
-    dimensions: Option<Source<'a>>,
+    texts: Vec<&'a RawValue>,
+    dimensions: Option<&'a RawValue>,
     base64: bool,
 }
 
@@ -76,7 +74,7 @@ impl<'a> Wanted<'a> {
         if texts.is_empty() {
             return Err(at.refuse("must not be empty"));
         }
-        if let Some(place) = texts.iter().position(|text| !is_string(*text)) {
+        if let Some(place) = texts.iter().position(|text| !is_string(text)) {
             return Err(at
                 .index(place)
                 .refuse("must be a string: tokens of another model's vocabulary mean nothing here"));
@@ -104,7 +102,7 @@ pub fn gemini_to_open_ai(body: &[u8], model: &str, base64: bool, input: Tokens) 
     struct Prediction {
         embeddings: Values,
     }
-    let body: Body = reader::from_slice(body).map_err(|_unreadable| Malformed)?;
+    let body: Body = serde_json::from_slice(body).map_err(|_unreadable| Malformed)?;
     let predictions = body.predictions.into_iter().map(|prediction| prediction.embeddings);
     let vectors: Vec<Values> = body.embedding.into_iter().chain(body.embeddings).chain(predictions).collect();
     if vectors.is_empty() {
@@ -159,7 +157,7 @@ pub fn gemini_to_open_ai_request(body: &[u8], model: &str) -> Result<(Vec<u8>, b
                 // The task is a hint that OpenAI's models do not take.
                 "model" | "content" | "taskType" | "title" => {}
                 "outputDimensionality" => {
-                    if dimensions.is_some_and(|known: Source<'_>| known.get() != value.get()) {
+                    if dimensions.is_some_and(|known: &RawValue| known.get() != value.get()) {
                         return Err(at.field(name).refuse("must be the same in all requests"));
                     }
                     dimensions = Some(value);
@@ -180,7 +178,7 @@ pub fn gemini_to_open_ai_request(body: &[u8], model: &str) -> Result<(Vec<u8>, b
     Ok((to_vec(&out), batch))
 }
 
-fn text_in<'a>(content: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn text_in<'a>(content: &'a RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     if is_string(content) {
         return Ok(Json::Raw(content));
     }
@@ -190,7 +188,7 @@ fn text_in<'a>(content: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     let mut texts = Vec::new();
     for (index, part) in elements(parts, &at)?.into_iter().enumerate() {
         let at = at.index(index);
-        let text = Fields::of(part, &at)?.get("text").filter(|text| is_string(*text));
+        let text = Fields::of(part, &at)?.get("text").filter(|text| is_string(text));
         texts.push(Json::Raw(text.ok_or_else(|| at.refuse("must be a text"))?));
     }
     super::gemini_answers::joined(texts).ok_or_else(|| at.refuse("must not be empty"))
@@ -208,11 +206,11 @@ pub fn open_ai_to_gemini_answer(body: &[u8], batch: bool) -> Result<Vec<u8>, Mal
     #[derive(Deserialize)]
     struct Item<'a> {
         #[serde(borrow)]
-        embedding: Source<'a>,
+        embedding: &'a RawValue,
         #[serde(default)]
         index: usize,
     }
-    let mut body: Body<'_> = reader::from_slice(body).map_err(|_unreadable| Malformed)?;
+    let mut body: Body<'_> = serde_json::from_slice(body).map_err(|_unreadable| Malformed)?;
     body.data.sort_by_key(|item| item.index);
     if body.data.is_empty() || body.data.iter().any(|item| !is_array(item.embedding)) {
         return Err(Malformed);

@@ -58,7 +58,7 @@ impl GeminiAnswers {
     pub(super) fn whole<'a>(&'a mut self, answer: Answer<'a>) -> Option<Reply<'a>> {
         let counts = answer.usage_metadata.as_ref().map(OpenAiCounts::from);
         let id = answer.response_id.clone();
-        let mut choices = Vec::with_capacity(answer.candidates.len().max(1));
+        let mut choices = Vec::new();
         if answer.candidates.is_empty() {
             let (index, message, finish_reason) =
                 (0, Some(refused(&answer)?), Some(Finish::ContentFilter.open_ai().into()));

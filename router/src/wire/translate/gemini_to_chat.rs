@@ -7,10 +7,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::{Asked, Flavor, schema};
 use crate::wire::json::{
-    At, Fields, Json, Members, Refusal, Source, elements, is_array, is_empty, is_string, string, to_vec, value,
+    At, Fields, Json, Members, Refusal, elements, is_array, is_empty, is_string, string, to_vec, value,
 };
 
 /// Rewrites the body.
@@ -54,7 +55,7 @@ fn call_id(number: usize) -> String {
 }
 
 impl<'a> Reader<'a> {
-    fn member(&mut self, name: &str, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn member(&mut self, name: &str, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         match name {
             "tools" => self.tools(value, at),
             "generationConfig" => self.config(value, at),
@@ -65,7 +66,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn system(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn system(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let content = if is_string(value) {
             Json::Raw(value)
         } else {
@@ -83,7 +84,7 @@ impl<'a> Reader<'a> {
             }
             match texts.as_slice() {
                 [] => return Ok(()),
-                [one] => Json::Raw(*one),
+                [one] => Json::Raw(one),
                 _ => {
                     let texts: Result<Vec<Cow<'a, str>>, Refusal> =
                         texts.into_iter().map(|text| string(text, &at)).collect();
@@ -95,7 +96,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn contents(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn contents(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let mut calls = Calls::new(self.flavor);
         for (index, content) in one_or_many(value, at)?.into_iter().enumerate() {
             let at = at.index(index);
@@ -118,7 +119,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn user(&mut self, parts: Vec<Source<'a>>, calls: &mut Calls<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn user(&mut self, parts: Vec<&'a RawValue>, calls: &mut Calls<'a>, at: &At<'_>) -> Result<(), Refusal> {
         let mut said: Vec<Json<'a>> = Vec::new();
         let mut only_text = true;
         for (index, part) in parts.into_iter().enumerate() {
@@ -145,7 +146,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn model(&mut self, parts: Vec<Source<'a>>, calls: &mut Calls<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn model(&mut self, parts: Vec<&'a RawValue>, calls: &mut Calls<'a>, at: &At<'_>) -> Result<(), Refusal> {
         let (mut texts, mut called) = (Vec::new(), Vec::new());
         for (index, part) in parts.into_iter().enumerate() {
             let at = at.index(index);
@@ -159,7 +160,7 @@ impl<'a> Reader<'a> {
                 let name = string(fields.need("name", &at)?, &at.field("name"))?;
                 let id = fields.get("id").map(|id| string(id, &at.field("id"))).transpose()?;
                 let id = calls.made(id, name.clone());
-                let arguments = fields.get("args").map_or("{}", Source::get);
+                let arguments = fields.get("args").map_or("{}", RawValue::get);
                 let function = [("name", Json::Text(name)), ("arguments", Json::Text(Cow::Borrowed(arguments)))];
                 called.push(Json::object([
                     ("id", Json::tree(id)),
@@ -185,7 +186,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn tool_config(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn tool_config(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let fields = Fields::of(value, at)?.camel();
         only(&fields, &["functionCallingConfig"], at)?;
         let Some(config) = fields.get("functionCallingConfig") else { return Ok(()) };
@@ -220,7 +221,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn tools(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn tools(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let mut tools = Vec::new();
         for (index, tool) in one_or_many(value, at)?.into_iter().enumerate() {
             let at = at.index(index);
@@ -238,7 +239,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn function(&self, value: Source<'a>, at: &At<'_>) -> Result<Option<Json<'a>>, Refusal> {
+    fn function(&self, value: &'a RawValue, at: &At<'_>) -> Result<Option<Json<'a>>, Refusal> {
         let fields = Fields::of(value, at)?.camel();
         // What a function answers with, and whether it blocks, is between the client and itself.
         const KNOWN: [&str; 7] =
@@ -262,7 +263,7 @@ impl<'a> Reader<'a> {
         Ok(Some(Json::object([("type", Json::constant("function")), ("function", Json::Members(function))])))
     }
 
-    fn config(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn config(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let fields = Fields::of(value, at)?.camel();
         for (name, value) in fields.iter() {
             let at = at.field(name);
@@ -305,7 +306,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn thinking(&mut self, value: Source<'a>, at: &At<'_>) -> Result<(), Refusal> {
+    fn thinking(&mut self, value: &'a RawValue, at: &At<'_>) -> Result<(), Refusal> {
         let fields = Fields::of(value, at)?.camel();
         only(&fields, &["includeThoughts", "thinkingBudget", "thinkingLevel"], at)?;
         let effort = if let Some(level) = fields.get("thinkingLevel") {
@@ -329,7 +330,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn value_of_budget(budget: Source<'_>, at: &At<'_>) -> Result<i64, Refusal> {
+fn value_of_budget(budget: &RawValue, at: &At<'_>) -> Result<i64, Refusal> {
     value(budget, "a number of tokens", at)
 }
 
@@ -375,12 +376,12 @@ impl<'a> Calls<'a> {
     }
 }
 
-fn tool_message<'a>(response: Source<'a>, calls: &mut Calls<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn tool_message<'a>(response: &'a RawValue, calls: &mut Calls<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     let fields = Fields::of(response, at)?;
     let name = string(fields.need("name", at)?, &at.field("name"))?;
     let id = fields.get("id").map(|id| string(id, &at.field("id"))).transpose()?;
     let id = calls.answered(id, &name).ok_or_else(|| at.refuse(format!("answers no call of {name}")))?;
-    let said = fields.get("response").map_or("{}", Source::get);
+    let said = fields.get("response").map_or("{}", RawValue::get);
     Ok(Json::object([
         ("role", Json::constant("tool")),
         ("tool_call_id", Json::tree(id)),
@@ -433,10 +434,10 @@ fn blob_part<'a>(mime_type: &str, data: &str, at: &At<'_>) -> Result<Json<'a>, R
 }
 
 /// Thresholds that let everything through ask for nothing; others cannot be kept.
-fn safety_settings(value: Source<'_>, at: &At<'_>) -> Result<(), Refusal> {
+fn safety_settings(value: &RawValue, at: &At<'_>) -> Result<(), Refusal> {
     for (index, setting) in elements(value, at)?.into_iter().enumerate() {
         let at = at.index(index);
-        let threshold = Fields::of(setting, &at)?.get("threshold").map(Source::get);
+        let threshold = Fields::of(setting, &at)?.get("threshold").map(RawValue::get);
         if !matches!(threshold, Some("\"BLOCK_NONE\"" | "\"OFF\"" | "\"HARM_BLOCK_THRESHOLD_UNSPECIFIED\"") | None) {
             return Err(at.field("threshold").no_place());
         }
@@ -444,7 +445,7 @@ fn safety_settings(value: Source<'_>, at: &At<'_>) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn text_only(value: Source<'_>, at: &At<'_>) -> Result<(), Refusal> {
+fn text_only(value: &RawValue, at: &At<'_>) -> Result<(), Refusal> {
     for (index, modality) in elements(value, at)?.into_iter().enumerate() {
         if !modality.get().eq_ignore_ascii_case("\"TEXT\"") {
             return Err(at.index(index).no_place());
@@ -458,25 +459,25 @@ fn json_schema(schema: Json<'_>) -> Json<'_> {
     Json::object([("type", Json::constant("json_schema")), ("json_schema", Json::object(inner))])
 }
 
-fn google_schema<'a>(raw: Source<'_>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn google_schema<'a>(raw: &RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     let tree: Value = value(raw, "a schema", at)?;
     Ok(Json::Tree(schema::to_json_schema(&tree)))
 }
 
-fn text_of<'a>(fields: &Fields<'a>, at: &At<'_>) -> Result<Source<'a>, Refusal> {
+fn text_of<'a>(fields: &Fields<'a>, at: &At<'_>) -> Result<&'a RawValue, Refusal> {
     let text = fields.get("text").ok_or_else(|| at.refuse("holds nothing that this model's provider knows"))?;
     if is_string(text) { Ok(text) } else { Err(at.field("text").refuse("must be a string")) }
 }
 
 /// A list; Google also takes its one element alone.
-fn one_or_many<'a>(value: Source<'a>, at: &At<'_>) -> Result<Vec<Source<'a>>, Refusal> {
+fn one_or_many<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Vec<&'a RawValue>, Refusal> {
     if is_array(value) { elements(value, at) } else { Ok(vec![value]) }
 }
 
 /// Refuses members beyond those named. A signature belongs to the model that wrote it and means nothing to another.
 fn only(fields: &Fields<'_>, names: &[&str], at: &At<'_>) -> Result<(), Refusal> {
     let known = |name: &str| matches!(name, "thoughtSignature" | "thought") || names.contains(&name);
-    match fields.iter().find(|(name, value)| !known(name) && !is_empty(*value)) {
+    match fields.iter().find(|(name, value)| !known(name) && !is_empty(value)) {
         Some((name, _)) => Err(at.field(name).no_place()),
         None => Ok(()),
     }

@@ -3,12 +3,13 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::Identity;
 use super::gemini_answers::joined;
 use crate::wire::gemini::{Answer, Candidate, Content, Finish, FunctionCall, MODEL, Part};
-use crate::wire::json::{At, Fields, Json, Source, elements, is_array, is_string, string, to_vec, write_event};
+use crate::wire::json::{At, Fields, Json, elements, is_array, is_string, string, to_vec, write_event};
 use crate::wire::open_ai::{Choice, Message, Reply};
 use crate::wire::sse::Framing;
 use crate::wire::usage::{GeminiCounts, OpenAiCounts};
@@ -169,8 +170,8 @@ fn text_parts<'a>(message: &Message<'a>) -> Vec<Part<'a>> {
     let mut parts: Vec<Part<'a>> =
         message.reasoning_content.clone().into_iter().filter(|text| is_text(text)).map(thought).collect();
     match &message.content {
-        Some(Json::Raw(list)) if is_array(*list) => {
-            for (thinking, text) in listed(*list, true) {
+        Some(Json::Raw(list)) if is_array(list) => {
+            for (thinking, text) in listed(list, true) {
                 parts.push(if thinking { thought(text) } else { Part::text(text) });
             }
         }
@@ -185,7 +186,7 @@ fn text_parts<'a>(message: &Message<'a>) -> Vec<Part<'a>> {
 
 fn is_text(json: &Json<'_>) -> bool {
     match json {
-        Json::Raw(raw) => is_string(*raw) && !json.is_empty_text(),
+        Json::Raw(raw) => is_string(raw) && !json.is_empty_text(),
         Json::Text(text) => !text.is_empty(),
         Json::Own(_) | Json::Tree(_) | Json::List(_) | Json::Members(_) => false,
     }
@@ -193,7 +194,7 @@ fn is_text(json: &Json<'_>) -> bool {
 
 /// The texts in a list of parts, and which of them are thoughts: `{"type":"thinking","thinking":[{"type":"text",…}]}`.
 /// What cannot be read is left out.
-fn listed<'a>(list: Source<'a>, outermost: bool) -> Vec<(bool, Json<'a>)> {
+fn listed<'a>(list: &'a RawValue, outermost: bool) -> Vec<(bool, Json<'a>)> {
     let at = At::ROOT;
     let mut texts = Vec::new();
     for part in elements(list, &at).unwrap_or_default() {

@@ -30,7 +30,6 @@ use super::gemini::Answer;
 use super::json::{Present, Refusal, null_is_default, to_vec};
 use super::open_ai::{Choice, Reply};
 use super::peek::{Peek, open_ai_for};
-use super::reader;
 use super::usage::{GeminiCounts, OpenAiCounts};
 use crate::core::Usage;
 
@@ -155,7 +154,7 @@ pub fn answer<'a>(
             Ok(Answered { body: Cow::Borrowed(body), usage: glimpse.usage() })
         }
         (Front::Chat | Front::Responses, true) => {
-            let read: Answer<'_> = reader::from_slice(body).map_err(|_unreadable| Malformed)?;
+            let read: Answer<'_> = serde_json::from_slice(body).map_err(|_unreadable| Malformed)?;
             let usage = read.usage_metadata.as_ref().and_then(GeminiCounts::usage);
             let mut answers = GeminiAnswers::new(identity.clone());
             let reply = answers.whole(read).ok_or(Malformed)?;
@@ -166,7 +165,7 @@ pub fn answer<'a>(
             Ok(Answered { body: Cow::Owned(body), usage })
         }
         (Front::Responses | Front::Gemini, false) => {
-            let reply: Reply<'_> = reader::from_slice(body).map_err(|_unreadable| Malformed)?;
+            let reply: Reply<'_> = serde_json::from_slice(body).map_err(|_unreadable| Malformed)?;
             let usage = reply.usage.as_ref().and_then(OpenAiCounts::usage);
             if reply.choices.is_empty() {
                 return Err(Malformed);
@@ -284,7 +283,7 @@ struct GlimpsedChoice {
 
 impl Glimpse {
     fn of(body: &[u8]) -> Result<Self, Malformed> {
-        reader::from_slice(body).map_err(|_unreadable| Malformed)
+        serde_json::from_slice(body).map_err(|_unreadable| Malformed)
     }
 
     fn is_blocked(&self) -> bool {

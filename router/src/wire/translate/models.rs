@@ -4,7 +4,6 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::Malformed;
-use crate::wire::reader;
 
 /// `GET /v1/models` for OpenAI's clients. `created` is in seconds since the Unix epoch.
 pub fn open_ai_list<'m>(names: impl IntoIterator<Item = &'m str>, created: u64) -> Vec<u8> {
@@ -52,7 +51,7 @@ pub fn names_in(body: &[u8]) -> Result<(Vec<String>, Option<String>), Malformed>
     struct Gemini {
         name: String,
     }
-    let body: Body = reader::from_slice(body).map_err(|_unreadable| Malformed)?;
+    let body: Body = serde_json::from_slice(body).map_err(|_unreadable| Malformed)?;
     let bare = |name: String| name.rsplit('/').next().map(str::to_owned).unwrap_or_default();
     let names = match (body.data, body.models) {
         (Some(data), _) => {

@@ -3,9 +3,11 @@
 
 use std::borrow::Cow;
 
+use serde_json::value::RawValue;
+
 use super::{Asked, Flavor};
 use crate::wire::json::{
-    At, Fields, Json, Members, Refusal, Source, elements, is_array, is_empty, is_object, is_string, string, to_vec,
+    At, Fields, Json, Members, Refusal, elements, is_array, is_empty, is_object, is_string, string, to_vec,
 };
 
 /// Rewrites the body.
@@ -63,7 +65,7 @@ pub(super) fn request(body: &[u8], asked: &Asked<'_>) -> Result<Vec<u8>, Refusal
 }
 
 /// A text, or a list of items.
-fn input<'a>(value: Source<'a>, messages: &mut Vec<Json<'a>>) -> Result<(), Refusal> {
+fn input<'a>(value: &'a RawValue, messages: &mut Vec<Json<'a>>) -> Result<(), Refusal> {
     let at = At::ROOT.field("input");
     if is_string(value) {
         messages.push(Json::object([("role", Json::constant("user")), ("content", Json::Raw(value))]));
@@ -127,7 +129,7 @@ fn message<'a>(item: &Fields<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
 }
 
 /// A text, or a list of parts.
-fn content<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn content<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     if !is_array(value) {
         return Ok(Json::Raw(value));
     }
@@ -158,7 +160,7 @@ fn content<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     Ok(Json::List(parts))
 }
 
-fn tools<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn tools<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     let mut tools = Vec::new();
     for (index, tool) in elements(value, at)?.into_iter().enumerate() {
         let at = at.index(index);
@@ -177,7 +179,7 @@ fn tools<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     Ok(Json::List(tools))
 }
 
-fn tool_choice<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> {
+fn tool_choice<'a>(value: &'a RawValue, at: &At<'_>) -> Result<Json<'a>, Refusal> {
     if !is_object(value) {
         return Ok(Json::Raw(value));
     }
@@ -186,7 +188,7 @@ fn tool_choice<'a>(value: Source<'a>, at: &At<'_>) -> Result<Json<'a>, Refusal> 
 }
 
 /// `text.format` is `response_format` without its inner object.
-fn text<'a>(value: Source<'a>, out: &mut Members<'a>, at: &At<'_>) -> Result<(), Refusal> {
+fn text<'a>(value: &'a RawValue, out: &mut Members<'a>, at: &At<'_>) -> Result<(), Refusal> {
     let fields = Fields::of(value, at)?;
     let Some(format) = fields.get("format") else { return Ok(()) };
     let at = at.field("format");

@@ -12,7 +12,6 @@ use crate::wire::errors::facts;
 use crate::wire::gemini::Answer;
 use crate::wire::json::write_value;
 use crate::wire::open_ai::{Message, Reply};
-use crate::wire::reader;
 use crate::wire::sse::{Event, Framing, Splitter, Unframed, last_event};
 use crate::wire::usage::{GeminiCounts, OpenAiCounts};
 
@@ -273,7 +272,7 @@ fn write_chunk(reply: &Reply<'_>, out: &mut Vec<u8>) {
 }
 
 fn gemini_event<'a>(data: &'a [u8], usage: &mut Option<Usage>) -> Result<Answer<'a>, Failure> {
-    let answer: Answer<'a> = match reader::from_slice(data) {
+    let answer: Answer<'a> = match serde_json::from_slice(data) {
         Ok(answer) => answer,
         Err(_unreadable) => return Err(fail_if_error(data).err().unwrap_or(Failure::Malformed)),
     };
@@ -285,7 +284,7 @@ fn gemini_event<'a>(data: &'a [u8], usage: &mut Option<Usage>) -> Result<Answer<
 }
 
 fn chat_event<'a>(data: &'a [u8], usage: &mut Option<Usage>, finished: &mut bool) -> Result<Reply<'a>, Failure> {
-    let mut reply: Reply<'a> = match reader::from_slice(data) {
+    let mut reply: Reply<'a> = match serde_json::from_slice(data) {
         Ok(reply) => reply,
         Err(_unreadable) => return Err(fail_if_error(data).err().unwrap_or(Failure::Malformed)),
     };
@@ -314,7 +313,7 @@ fn fail_if_error(data: &[u8]) -> Result<(), Failure> {
         message: crate::wire::json::Present,
     }
     let said = said(data);
-    let declared = match reader::from_slice::<Declared>(data) {
+    let declared = match serde_json::from_slice::<Declared>(data) {
         Ok(Declared { error, object, message }) => match object {
             Some(object) => object == "error" || error.is_some(),
             None => error.is_some() || message.is_some(),
