@@ -149,32 +149,29 @@ impl Price {
 
 impl TokenPrice {
     fn of(&self, input: Tokens, cached: Tokens, output: Tokens) -> Usd {
-        if *self == Self::default() {
-            return Usd::ZERO;
-        }
-        let part = |price: Usd, tokens: Tokens| i128::from(price.as_micros()) * i128::from(tokens.get());
-        let picos = part(self.input, input) + part(self.cached, cached) + part(self.output, output);
-        // Rounded up: a budget must not leak by fractions of a micro-dollar. Most sums fit into a word, which is divided
-        // much faster.
-        let micros = match i64::try_from(picos + 999_999) {
-            Ok(rounded) => rounded.div_euclid(1_000_000),
-            Err(_too_large) => i64::try_from((picos + 999_999).div_euclid(1_000_000)).unwrap_or(i64::MAX),
-        };
+        let parts = [(self.input, input), (self.cached, cached), (self.output, output)];
+        // Rounded up: a budget must not leak by fractions of a micro-dollar. Most sums fit into a word, which is counted
+        // and divided much faster.
+        let in_a_word = parts.iter().try_fold(999_999_i64, |picos, (price, tokens)| {
+            picos.checked_add(price.as_micros().checked_mul(i64::from(tokens.get()))?)
+        });
+        let micros = in_a_word.map(|picos| picos.div_euclid(1_000_000)).unwrap_or_else(|| {
+            let part = |(price, tokens): (Usd, Tokens)| i128::from(price.as_micros()) * i128::from(tokens.get());
+            let picos = 999_999 + parts.into_iter().map(part).sum::<i128>();
+            i64::try_from(picos.div_euclid(1_000_000)).unwrap_or(i64::MAX)
+        });
         Usd::from_micros(micros)
     }
 }
 
 /// The most that a request can cost on a tier.
 pub(super) fn worst_case(tier: &Tier, tokens: TokenEstimate) -> Usd {
-    if tier.price.is_free() {
-        return Usd::ZERO;
-    }
     let output = longest_answer(tier, tokens);
     let usage = Usage { input: tokens.input, cached: Tokens::ZERO, output };
     // A cached token could be priced above a fresh one only by mistake, and a threshold only ever raises prices; taking
     // the dearer of both readings costs nothing and holds in either case.
     let plain = tier.price.tokens.of(usage.input, usage.cached, usage.output) + tier.price.answer;
-    tier.price.cost(usage, true).max(plain)
+    if tier.price.above.is_some() { tier.price.cost(usage, true).max(plain) } else { plain }
 }
 
 /// What a request is likely to cost on a tier, to compare tiers by: its own sizes, with a quarter of the longest answer.

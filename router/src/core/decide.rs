@@ -199,7 +199,7 @@ impl Router {
             return false;
         }
         let failure = health.failure_at_most(&self.plan.settings.knobs);
-        let delay = from.since(now).as_secs_f64() + health.failure_delay().as_secs_f64() * failure;
+        let delay = from.since(now).as_secs_f64() + health.failure_delay() * failure;
         let in_health = health.failure_in_health();
         let quota = if self.is_starved(now, tier) { starved_price(in_health) } else { 0.0 };
         let price = 1.0 + self.dearth_behind(request, position);
@@ -310,7 +310,7 @@ impl Router {
         let health = &self.nodes[node as usize].health;
         let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
-        let delay = from.since(now) + health.failure_delay().mul_f64(failure);
+        let delay = from.since(now) + Duration::from_secs_f64(health.failure_delay() * failure);
         Scales {
             failure,
             quota: if starved { starved_price(health.failure_in_health()) } else { 0.0 },
@@ -350,23 +350,21 @@ impl Router {
         }
         let knobs = &self.plan.settings.knobs;
         let (day, count_errors) = (self.calendar.day(), self.nodes[node].charging.counts(knobs.rate_charge_errors));
-        let mut left = Some(0u64);
-        for quota in &plan.quotas {
+        let remaining = |quota: &u32| {
             let quota = &self.quotas[*quota as usize];
-            let remaining = match (quota.rpd(), quota.cooldown.active(now)) {
+            match (quota.rpd(), quota.cooldown.active(now)) {
                 (_, Some((_, Cause::RateDay | Cause::Dead, _))) => Some(0),
                 (rpd, _) => rpd.map(|limit| u64::from(limit.saturating_sub(quota.used_today(count_errors, day)))),
-            };
-            left = left.zip(remaining).map(|(left, remaining)| left + remaining);
-            // One project without a limit is enough for a day.
-            if left.is_none() {
-                break;
             }
-        }
-        let until_reset = self.calendar.ends().since(now).as_secs_f64();
+        };
+        // One project without a limit is enough for a day.
+        let left: Option<u64> = plan.quotas.iter().map(remaining).sum();
         let state = &mut self.tiers[owner];
-        let demand = state.demand.per_second(now) * until_reset;
-        state.starved = left.is_some_and(|left| left as f64 <= knobs.quota_reserve * demand);
+        state.starved = left.is_some_and(|left| {
+            let until_reset = self.calendar.ends().since(now).as_secs_f64();
+            let demand = state.demand.per_second(now) * until_reset;
+            left as f64 <= knobs.quota_reserve * demand
+        });
         state.starved_until = now + STARVED_FOR;
         state.starved
     }
@@ -438,21 +436,25 @@ impl Router {
 
     /// A budget of the tier or the client that the worst case does not fit into.
     fn unaffordable(&self, now: Timestamp, request: &Request, tier: TierId) -> Option<Offer> {
-        if self.plan.tiers[tier.index()].free {
+        let plan = &self.plan.tiers[tier.index()];
+        if plan.free {
+            return None;
+        }
+        let day = self.calendar.day();
+        let purses = [
+            (&self.tiers[plan.owner as usize].purse, Cause::Budget, false),
+            (&self.clients[request.client as usize].purse, Cause::ClientBudget, true),
+        ];
+        if purses.iter().all(|(purse, ..)| purse.budget(day).is_none()) {
             return None;
         }
         let worst = worst_case(&self.plan.settings.tiers[tier.index()], request.tokens);
         if worst == Usd::ZERO {
             return None;
         }
-        let (day, ends) = (self.calendar.day(), self.calendar.ends());
-        let purses = [
-            (&self.tiers[self.plan.tiers[tier.index()].owner as usize].purse, Cause::Budget, false),
-            (&self.clients[request.client as usize].purse, Cause::ClientBudget, true),
-        ];
         let (purse, cause, own) = purses.into_iter().find(|(purse, ..)| !purse.fits(worst, day))?;
         let soon = now + self.plan.settings.knobs.probe_interval;
-        let until = purse.fits_at(worst, day, soon, ends);
+        let until = purse.fits_at(worst, day, soon, self.calendar.ends());
         Some(until.map_or(Offer::Never(cause), |until| Offer::Later { until, cause, own }))
     }
 

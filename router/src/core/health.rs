@@ -29,8 +29,8 @@ pub(super) struct Health {
     last_failures: [Option<Timestamp>; 2],
     degraded: bool,
     calm: Calm,
-    /// Mean time that a failing call takes.
-    failure_delay: Duration,
+    /// Mean time that a failing call takes, in seconds, of whole nanoseconds.
+    failure_delay: f64,
     /// The throttle of degraded mode.
     throttle: Throttle,
     /// Single probes, where the throttle lets nothing through or an attempt is not worth its quota.
@@ -80,8 +80,8 @@ impl Health {
         self.calm.failures / self.calm.calls
     }
 
-    /// Mean time that a failing call takes.
-    pub(super) fn failure_delay(&self) -> Duration {
+    /// Mean time that a failing call takes, in seconds.
+    pub(super) fn failure_delay(&self) -> f64 {
         self.failure_delay
     }
 
@@ -97,8 +97,8 @@ impl Health {
         if weight >= 0.5 {
             self.last_failures = [Some(now), self.last_failures[0]];
         }
-        let delay = self.failure_delay.as_secs_f64();
-        self.failure_delay = Duration::from_secs_f64(delay + 0.1 * (after.as_secs_f64() - delay));
+        let delay = self.failure_delay + 0.1 * (after.as_secs_f64() - self.failure_delay);
+        self.failure_delay = Duration::from_secs_f64(delay).as_secs_f64();
         self.note_calm(weight, weight);
     }
 
@@ -180,7 +180,7 @@ impl Default for Health {
             last_failures: [None; 2],
             degraded: false,
             calm: Calm { failures: HEALTHY_FAILURE * HEALTHY_WEIGHT, calls: HEALTHY_WEIGHT },
-            failure_delay: Duration::from_millis(1_500),
+            failure_delay: 1.5,
             throttle: Throttle { tokens: 0.0, at: Timestamp::ZERO },
             probing: Probing::default(),
         }

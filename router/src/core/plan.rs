@@ -64,8 +64,9 @@ pub(super) struct Plan {
     pub(super) turns: Vec<u32>,
     /// By `TierId`.
     pub(super) tiers: Vec<TierPlan>,
-    /// By `ModelId`: its tiers in the order of preference.
+    /// By `ModelId`: its tiers in the order of preference, and the longest prompt that suits them all.
     pub(super) models: Vec<Vec<TierId>>,
+    suits_all: Vec<Tokens>,
     /// Arena indexes by `KeyId`, `ClientId` and `ProviderId`.
     pub(super) keys: Vec<u32>,
     pub(super) clients: Vec<u32>,
@@ -163,7 +164,9 @@ impl Register {
                 ..TierPlan::members(&settings, TierId::new(index as u16), &places)
             })
             .collect();
-        let models = settings.models.iter().map(|model| preferred(&settings, &tiers, &model.tiers)).collect();
+        let models: Vec<Vec<TierId>> =
+            settings.models.iter().map(|model| preferred(&settings, &tiers, &model.tiers)).collect();
+        let suits_all = models.iter().map(|tiers| suits_all(&settings, tiers)).collect();
         let mut clients: Vec<u32> =
             settings.clients.iter().map(|client| self.clients.index(client.name.clone())).collect();
         if clients.is_empty() {
@@ -176,7 +179,7 @@ impl Register {
                 turns[deployment.index()] = ((place + 1) % members.len()) as u32;
             }
         }
-        Plan { places, turns, tiers, models, keys, clients, providers, nodes, projects, settings }
+        Plan { places, turns, tiers, models, suits_all, keys, clients, providers, nodes, projects, settings }
     }
 
     /// How many owners there are: as long as the arenas must be.
@@ -231,6 +234,9 @@ impl Plan {
     /// The tiers that take a prompt of this length, as bits by their place among the model's.
     pub(super) fn suited(&self, model: ModelId, input: Tokens) -> u64 {
         let tiers = self.models.get(model.index()).map_or(&[][..], Vec::as_slice);
+        if self.suits_all.get(model.index()).is_some_and(|longest| input <= *longest) {
+            return u64::MAX.checked_shr(64_u32.saturating_sub(tiers.len() as u32)).unwrap_or(0);
+        }
         let takes = |tier: &TierId| self.settings.tiers[tier.index()].input_max.is_none_or(|longest| input <= longest);
         tiers.iter().take(64).enumerate().fold(0, |bits, (index, tier)| bits | u64::from(takes(tier)) << index)
     }
@@ -281,6 +287,12 @@ fn preferred(settings: &Settings, plans: &[TierPlan], tiers: &[TierId]) -> Vec<T
         tiers.sort_by_key(|tier| plans[tier.index()].typical);
     }
     tiers
+}
+
+/// The longest prompt that every one of these tiers takes.
+fn suits_all(settings: &Settings, tiers: &[TierId]) -> Tokens {
+    let longest = tiers.iter().filter_map(|tier| settings.tiers[tier.index()].input_max).min();
+    longest.unwrap_or(Tokens::new(u32::MAX))
 }
 
 /// A call of a coding assistant: 8 000 tokens in, 1 000 out.

@@ -254,7 +254,12 @@ impl Quota {
     /// Puts a reservation right, and says whether that changed anything: `tokens` is what the provider counted, where it
     /// said.
     pub(super) fn settle(&mut self, reservation: Reservation, tokens: Option<u32>, charge: Charge) -> bool {
-        let changed = self.window.settle(reservation.sequence, tokens.unwrap_or(reservation.tokens), charge);
+        let tokens = tokens.unwrap_or(reservation.tokens);
+        // Most calls end as they were reserved.
+        if charge == Charge::Charged && tokens == reservation.tokens {
+            return false;
+        }
+        let changed = self.window.settle(reservation.sequence, tokens, charge);
         let counted_here = (reservation.day, reservation.restated) == (self.day.number, self.day.restated);
         if !counted_here || charge == Charge::Charged {
             return changed;

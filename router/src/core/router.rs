@@ -294,14 +294,15 @@ impl Router {
     /// Counts a request as demand: for the first tier that takes it, and for all that it may come to.
     fn count_demand(&mut self, now: Timestamp, request: &Request) {
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
-        for (position, tier) in tiers.iter().enumerate() {
-            if request.suited >> position & 1 == 1 {
-                let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
-                state.reach.add(now, 1);
-                if position as u32 == request.suited.trailing_zeros() {
-                    state.demand.add(now, 1);
-                }
+        let mut suited = request.suited;
+        while suited != 0 {
+            let Some(tier) = tiers.get(suited.trailing_zeros() as usize) else { return };
+            let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+            state.reach.add(now, 1);
+            if suited == request.suited {
+                state.demand.add(now, 1);
             }
+            suited &= suited - 1;
         }
     }
 
@@ -463,13 +464,15 @@ impl Router {
         let (quota_index, node_index) = ((place.quota + offset) as usize, (place.node + offset) as usize);
         let spec = &self.plan.settings.tiers[tier.index()];
         let knobs = &self.plan.settings.knobs;
-        let owner = self.plan.tiers[tier.index()].owner;
-        let reserved = worst_case(spec, request.tokens);
+        let (owner, free) = (self.plan.tiers[tier.index()].owner, self.plan.tiers[tier.index()].free);
+        let reserved = if free { Usd::ZERO } else { worst_case(spec, request.tokens) };
         let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
 
-        self.tiers[owner as usize].purse.reserve(reserved);
         self.tiers[owner as usize].cursor = self.plan.turns[pick.deployment.index()];
-        self.clients[request.client as usize].purse.reserve(reserved);
+        if reserved != Usd::ZERO {
+            self.tiers[owner as usize].purse.reserve(reserved);
+            self.clients[request.client as usize].purse.reserve(reserved);
+        }
         self.sites[place.site as usize].in_flight += 1;
         let node = &mut self.nodes[node_index];
         node.in_flight += 1;

@@ -21,13 +21,14 @@ const SPAN_MIN: f64 = 60.0;
 /// A rate over the trailing ten minutes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Trailing {
+    /// What was counted in the running slot, and when it ends.
+    newest: u64,
+    ends: Timestamp,
+    /// The slots before it, each at its number's remainder, and their sum.
     slots: Vec<u64>,
     sum: u64,
-    /// Place of the newest slot, and when it ends.
-    newest: u32,
-    ends: Timestamp,
-    /// When counting began.
-    since: Option<Timestamp>,
+    /// When counting began; [`Timestamp::MAX`] before.
+    since: Timestamp,
 }
 
 /// What the spill rule weighs. Shares are of the next tier's price.
@@ -45,24 +46,21 @@ pub(super) struct Scales {
 
 impl Trailing {
     /// Counts `amount` at `now`.
+    #[inline]
     pub(super) fn add(&mut self, now: Timestamp, amount: u64) {
-        self.since.get_or_insert(now);
+        self.since = self.since.min(now);
         self.advance(now);
-        if let Some(slot) = self.slots.get_mut(self.newest as usize) {
-            *slot += amount;
-            self.sum += amount;
-        }
+        self.newest += amount;
     }
 
     /// Amount per second.
     pub(super) fn per_second(&mut self, now: Timestamp) -> f64 {
-        let Some(since) = self.since else { return 0.0 };
         self.advance(now);
         // The newest slot has only begun.
         let whole = (SLOTS - 1) as f64 * SLOT.as_secs_f64();
         let begun = (now.as_nanos() % SLOT.as_nanos()) as f64 / 1e9;
-        let span = now.since(since).as_secs_f64().min(whole + begun).max(SPAN_MIN);
-        self.sum as f64 / span
+        let span = now.since(self.since).as_secs_f64().min(whole + begun).max(SPAN_MIN);
+        (self.sum + self.newest) as f64 / span
     }
 
     #[inline]
@@ -72,22 +70,24 @@ impl Trailing {
         }
     }
 
-    /// Empties all slots up to that of `now`.
+    /// Puts the running slot behind the others, and empties all up to that of `now`.
+    #[cold]
     fn begin_slot(&mut self, now: Timestamp) {
+        let place = |slot: u64| (slot % SLOTS as u64) as usize;
         let slot = now.as_nanos() / SLOT.as_nanos();
-        let steps = (slot + 1 - self.ends.as_nanos() / SLOT.as_nanos()).min(SLOTS as u64);
-        for step in 0..steps {
-            let index = ((slot - step) % SLOTS as u64) as usize;
-            self.sum -= std::mem::take(&mut self.slots[index]);
+        let begins = self.ends.as_nanos() / SLOT.as_nanos();
+        self.slots[place(begins - 1)] = self.newest;
+        self.sum += std::mem::take(&mut self.newest);
+        for step in 0..(slot + 1 - begins).min(SLOTS as u64) {
+            self.sum -= std::mem::take(&mut self.slots[place(slot - step)]);
         }
-        self.newest = (slot % SLOTS as u64) as u32;
         self.ends = Timestamp::from_nanos((slot + 1).saturating_mul(SLOT.as_nanos()));
     }
 }
 
 impl Default for Trailing {
     fn default() -> Self {
-        Self { slots: vec![0; SLOTS], sum: 0, newest: 0, ends: Timestamp::ZERO + SLOT, since: None }
+        Self { newest: 0, ends: Timestamp::ZERO + SLOT, slots: vec![0; SLOTS], sum: 0, since: Timestamp::MAX }
     }
 }
 

@@ -17,26 +17,44 @@ pub(super) struct Timers<T> {
     /// None fires before.
     #[serde(skip)]
     quiet_until: Timestamp,
+    /// When the last of those in order fires; any later time comes after it.
+    last: Timestamp,
     in_order: VecDeque<(Timestamp, T)>,
     others: BinaryHeap<Reverse<(Timestamp, T)>>,
 }
 
 impl<T: Copy + Ord> Timers<T> {
     /// Arms one.
+    #[inline]
     pub(super) fn arm(&mut self, at: Timestamp, whose: T) {
         self.quiet_until = self.quiet_until.min(at);
-        match self.in_order.back() {
-            Some(last) if at < last.0 || (at == last.0 && whose < last.1) => self.others.push(Reverse((at, whose))),
-            Some(_) | None => self.in_order.push_back((at, whose)),
+        if at > self.last {
+            self.last = at;
+            self.in_order.push_back((at, whose));
+        } else {
+            self.arm_early(at, whose);
         }
     }
 
-    /// The next one to fire.
-    pub(super) fn peek(&self) -> Option<(Timestamp, T)> {
+    /// Arms one that does not fire after all those in order, unless these are gone.
+    #[inline(never)]
+    fn arm_early(&mut self, at: Timestamp, whose: T) {
+        match self.in_order.back() {
+            Some(last) if (at, whose) < *last => self.others.push(Reverse((at, whose))),
+            Some(_) | None => {
+                self.last = at;
+                self.in_order.push_back((at, whose));
+            }
+        }
+    }
+
+    /// The next one to fire, and whether it is the first of those in order.
+    #[inline]
+    fn first(&self) -> Option<((Timestamp, T), bool)> {
         match (self.in_order.front(), self.others.peek()) {
-            (Some(&front), Some(&Reverse(top))) => Some(front.min(top)),
-            (Some(&front), None) => Some(front),
-            (None, Some(&Reverse(top))) => Some(top),
+            (Some(&front), None) => Some((front, true)),
+            (Some(&front), Some(&Reverse(top))) if front <= top => Some((front, true)),
+            (Some(_) | None, Some(&Reverse(top))) => Some((top, false)),
             (None, None) => None,
         }
     }
@@ -53,29 +71,29 @@ impl<T: Copy + Ord> Timers<T> {
     }
 
     fn pop_next(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
-        let due = self.peek().filter(|(at, _)| *at <= now);
-        if let Some(due) = due {
-            self.pop(due);
+        let due = self.first().filter(|((at, _), _)| *at <= now);
+        if let Some((_, in_order)) = due {
+            self.pop(in_order);
         }
-        self.quiet_until = self.peek().map_or(Timestamp::MAX, |(at, _)| at);
-        due
+        self.quiet_until = self.first().map_or(Timestamp::MAX, |((at, _), _)| at);
+        due.map(|(due, _)| due)
     }
 
     /// When the next one fires that somebody still cares about; drops those before it that nobody does.
     pub(super) fn next(&mut self, mut cares: impl FnMut(T) -> bool) -> Option<Timestamp> {
-        while let Some(next) = self.peek() {
-            if cares(next.1) {
-                self.quiet_until = next.0;
-                return Some(next.0);
+        while let Some(((at, whose), in_order)) = self.first() {
+            if cares(whose) {
+                self.quiet_until = at;
+                return Some(at);
             }
-            self.pop(next);
+            self.pop(in_order);
         }
         self.quiet_until = Timestamp::MAX;
         None
     }
 
-    fn pop(&mut self, next: (Timestamp, T)) {
-        if self.in_order.front() == Some(&next) {
+    fn pop(&mut self, in_order: bool) {
+        if in_order {
             self.in_order.pop_front();
         } else {
             self.others.pop();
@@ -85,7 +103,12 @@ impl<T: Copy + Ord> Timers<T> {
 
 impl<T: Ord> Default for Timers<T> {
     fn default() -> Self {
-        Self { quiet_until: Timestamp::ZERO, in_order: VecDeque::new(), others: BinaryHeap::new() }
+        Self {
+            quiet_until: Timestamp::ZERO,
+            last: Timestamp::ZERO,
+            in_order: VecDeque::new(),
+            others: BinaryHeap::new(),
+        }
     }
 }
 

@@ -16,8 +16,12 @@ pub(super) struct Window {
     sends: VecDeque<Send>,
     /// Sequence number of the front entry.
     first: u64,
+    /// No entry is older: most of the time nothing falls out, and the log need not be looked at.
+    #[serde(skip)]
+    oldest: Timestamp,
+    /// Without failed calls, and with them.
     charged: Tally,
-    errored: Tally,
+    all: Tally,
 }
 
 /// Requests and tokens inside a window.
@@ -49,9 +53,18 @@ pub(super) enum Charge {
 
 impl Window {
     /// Drops what is older than `length`.
+    #[inline]
     pub(super) fn expire(&mut self, now: Timestamp, length: Duration) {
+        if self.oldest + length <= now {
+            self.drop_oldest(now, length);
+        }
+    }
+
+    fn drop_oldest(&mut self, now: Timestamp, length: Duration) {
+        self.oldest = Timestamp::MAX;
         while let Some(&send) = self.sends.front() {
             if send.at + length > now {
+                self.oldest = send.at;
                 return;
             }
             self.count(send, false);
@@ -68,6 +81,7 @@ impl Window {
     /// Logs a send; gives its sequence number.
     pub(super) fn push(&mut self, now: Timestamp, tokens: u32) -> u64 {
         let send = Send { at: now, tokens, charge: Charge::Charged };
+        self.oldest = self.oldest.min(now);
         self.count(send, true);
         self.sends.push_back(send);
         self.first + self.sends.len() as u64 - 1
@@ -77,20 +91,21 @@ impl Window {
     /// needs no settling.
     pub(super) fn settle(&mut self, sequence: u64, tokens: u32, charge: Charge) -> bool {
         let Some(index) = sequence.checked_sub(self.first) else { return false };
-        let Some(&send) = self.sends.get(index as usize) else { return false };
+        let Some(send) = self.sends.get_mut(index as usize) else { return false };
         let settled = Send { at: send.at, tokens, charge };
-        if settled == send {
+        let before = std::mem::replace(send, settled);
+        if settled == before {
             return false;
         }
-        self.count(send, false);
+        self.count(before, false);
         self.count(settled, true);
-        self.sends[index as usize] = settled;
         true
     }
 
     /// What is inside, with or without failed calls.
+    #[inline]
     pub(super) fn used(&self, count_errors: bool) -> Tally {
-        if count_errors { self.charged + self.errored } else { self.charged }
+        if count_errors { self.all } else { self.charged }
     }
 
     /// When enough has fallen out that at most `requests` and `tokens` are left inside. The window is taken as it is,
@@ -111,26 +126,29 @@ impl Window {
         at
     }
 
+    #[inline]
     fn count(&mut self, send: Send, enters: bool) {
-        let tally = match send.charge {
-            Charge::Charged => &mut self.charged,
-            Charge::Errored => &mut self.errored,
-            Charge::Void => return,
-        };
-        if enters {
-            tally.requests += 1;
-            tally.tokens += u64::from(send.tokens);
-        } else {
-            tally.requests -= 1;
-            tally.tokens -= u64::from(send.tokens);
+        match send.charge {
+            Charge::Charged => {
+                self.charged.count(send.tokens, enters);
+                self.all.count(send.tokens, enters);
+            }
+            Charge::Errored => self.all.count(send.tokens, enters),
+            Charge::Void => {}
         }
     }
 }
 
-impl std::ops::Add for Tally {
-    type Output = Self;
-    fn add(self, rhs: Self) -> Self {
-        Self { requests: self.requests + rhs.requests, tokens: self.tokens + rhs.tokens }
+impl Tally {
+    #[inline]
+    fn count(&mut self, tokens: u32, enters: bool) {
+        if enters {
+            self.requests += 1;
+            self.tokens += u64::from(tokens);
+        } else {
+            self.requests -= 1;
+            self.tokens -= u64::from(tokens);
+        }
     }
 }
 
