@@ -103,8 +103,6 @@ pub(super) enum Room {
         cause: Cause,
         /// Used and limit.
         count: (u32, u32),
-        /// Whether it would have room if failed calls did not count.
-        contested: bool,
     },
 }
 
@@ -145,7 +143,7 @@ impl Quota {
     pub(super) fn room(&mut self, now: Timestamp, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
         match self.free(now, tokens, count_errors, rules) {
             Some((headroom, tokens_left)) => Room::Free { headroom, tokens_left },
-            None => self.full(now, tokens, count_errors, rules),
+            None => self.full(tokens, count_errors, rules),
         }
     }
 
@@ -163,8 +161,10 @@ impl Quota {
         let Usable { rpm, tpm, rpd } = self.usable;
         let (mut minute_left, mut tokens_left, mut day_left) = (1.0, u64::MAX, 1.0);
         if let Some(limit) = rpm {
-            let left = limit.checked_sub(used.requests).filter(|left| *left > 0)?;
-            minute_left = f64::from(left) / f64::from(limit);
+            if used.requests >= limit {
+                return None;
+            }
+            minute_left = f64::from(limit - used.requests) / f64::from(limit);
         }
         if let Some(limit) = tpm {
             tokens_left = u64::from(limit).saturating_sub(used.tokens);
@@ -174,24 +174,24 @@ impl Quota {
             minute_left = f64::min(minute_left, (f64::from(limit) - used.tokens as f64) / f64::from(limit));
         }
         if let Some(limit) = rpd {
-            let left = limit.checked_sub(self.used_today(count_errors, rules.day)).filter(|left| *left > 0)?;
-            day_left = f64::from(left) / f64::from(limit);
+            let today = self.used_today(count_errors, rules.day);
+            if today >= limit {
+                return None;
+            }
+            day_left = f64::from(limit - today) / f64::from(limit);
         }
         Some((minute_left + day_left, tokens_left))
     }
 
-    fn full(&mut self, now: Timestamp, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
+    fn full(&self, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
         let used = self.window.used(count_errors);
         let Usable { rpm, tpm, rpd } = self.usable;
         let today = self.used_today(count_errors, rules.day);
         let (requests_full, day_full) =
             (rpm.is_some_and(|limit| used.requests >= limit), rpd.is_some_and(|limit| today >= limit));
-        // Without failed calls there is nothing to contest, and the second look is spared.
-        let contested =
-            count_errors && self.has_errors(rules) && matches!(self.room(now, tokens, false, rules), Room::Free { .. });
         if day_full {
             let count = (today, rpd.unwrap_or(u32::MAX));
-            return Room::Full { until: rules.day_ends, cause: Cause::RateDay, count, contested };
+            return Room::Full { until: rules.day_ends, cause: Cause::RateDay, count };
         }
         let (cause, count) = if requests_full {
             (Cause::RateMinute, (used.requests, rpm.unwrap_or(u32::MAX)))
@@ -205,7 +205,12 @@ impl Quota {
             Some(0) => Timestamp::MAX,
             Some(_) | None => self.window.room_at(requests, room, count_errors, rules.window),
         };
-        Room::Full { until, cause, count, contested }
+        Room::Full { until, cause, count }
+    }
+
+    /// Whether a call that has no room if failed calls count has it if they do not.
+    pub(super) fn has_room_but_for_errors(&mut self, now: Timestamp, tokens: u32, rules: &Rules) -> bool {
+        self.has_errors(rules) && self.free(now, tokens, false, rules).is_some()
     }
 
     /// Whether a limit is reached if failed calls count: what is sent now asks the provider.
@@ -426,8 +431,8 @@ mod tests {
         let mut quota = quota(1, 10);
         let failed = quota.reserve(at(0), 10, false, &RULES);
         quota.settle(failed, None, Charge::Errored);
-        let full = quota.room(at(1), 10, true, &RULES);
-        assert!(matches!(full, Room::Full { contested: true, .. }), "{full:?}");
+        assert!(is_full(quota.room(at(1), 10, true, &RULES)).is_some());
+        assert!(quota.has_room_but_for_errors(at(1), 10, &RULES));
         assert!(matches!(quota.room(at(1), 10, false, &RULES), Room::Free { .. }));
     }
 

@@ -292,6 +292,7 @@ impl Router {
     }
 
     /// Counts a request as demand: for the first tier that takes it, and for all that it may come to.
+    #[inline]
     fn count_demand(&mut self, now: Timestamp, request: &Request) {
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
         let mut suited = request.suited;

@@ -588,8 +588,10 @@ impl View<'_> {
                 let contested = learns && !count_errors && quota.is_contested(rules);
                 Look::Free { headroom, tokens_left, probes, contested }
             }
-            Room::Full { until, cause, contested, count: _ } => {
-                Look::Full { until, cause, probes, asks: learns && contested && quota.next_learning <= now }
+            Room::Full { until, cause, count: _ } => {
+                let may_ask = learns && count_errors && quota.next_learning <= now;
+                let asks = may_ask && quota.has_room_but_for_errors(now, tokens, rules);
+                Look::Full { until, cause, probes, asks }
             }
         }
     }

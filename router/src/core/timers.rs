@@ -67,10 +67,19 @@ impl<T: Copy + Ord> Timers<T> {
     /// Takes out the next one, if it fires at or before `now`.
     #[inline]
     pub(super) fn pop_due(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
-        if now < self.quiet_until { None } else { self.pop_next(now) }
+        if now < self.quiet_until {
+            return None;
+        }
+        if !self.others.is_empty() {
+            return self.pop_due_of_all(now);
+        }
+        let due = self.in_order.pop_front_if(|(at, _)| *at <= now);
+        self.quiet_until = self.in_order.front().map_or(Timestamp::MAX, |(at, _)| *at);
+        due
     }
 
-    fn pop_next(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
+    #[inline(never)]
+    fn pop_due_of_all(&mut self, now: Timestamp) -> Option<(Timestamp, T)> {
         let due = self.first().filter(|((at, _), _)| *at <= now);
         if let Some((_, in_order)) = due {
             self.pop(in_order);

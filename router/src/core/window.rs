@@ -60,17 +60,13 @@ impl Window {
         }
     }
 
+    #[inline(never)]
     fn drop_oldest(&mut self, now: Timestamp, length: Duration) {
-        self.oldest = Timestamp::MAX;
-        while let Some(&send) = self.sends.front() {
-            if send.at + length > now {
-                self.oldest = send.at;
-                return;
-            }
+        while let Some(send) = self.sends.pop_front_if(|send| send.at + length <= now) {
             self.count(send, false);
-            self.sends.pop_front();
             self.first += 1;
         }
+        self.oldest = self.sends.front().map_or(Timestamp::MAX, |send| send.at);
     }
 
     /// When each entry drops out, oldest first.
