@@ -3,7 +3,7 @@
 use stormproof_router::core::{Duration, Timestamp, Tokens};
 
 use super::spec::{Arrivals, Rate, Sizes, Spec};
-use crate::draws::{Shape, Stream, split};
+use crate::draws::{Shape, Source, Stream, split};
 
 /// One intention, before anybody has tried to fulfil it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,23 +22,22 @@ pub struct Turn {
 
 /// All turns that begin before `until` independently of any answer, in order of arrival.
 pub fn turns(clients: &[Spec], seed: u64, until: Timestamp) -> Vec<Turn> {
+    let (gaps, sizes) = (Stream::Arrivals.of(seed), Stream::Tokens.of(seed));
     let mut all = Vec::new();
     for (client, spec) in clients.iter().enumerate() {
         let client = client as u16;
         match &spec.arrivals {
             Arrivals::Poisson(rates) => {
-                let gap = |index| {
-                    Shape::Exponential { mean: 1.0 }.value(Stream::Arrivals.draw(seed, u64::from(client), index))
-                };
-                paced(rates, until, gap, |at, index| all.push(Turn::new(spec, client, index, at, seed)));
+                let gap = |index| Shape::Exponential { mean: 1.0 }.value(gaps.draw(u64::from(client), index));
+                paced(rates, until, gap, |at, index| all.push(Turn::new(spec, client, index, at, sizes)));
             }
             Arrivals::Even(rates) => {
                 let gap = |index| if index == 0 { 0.0 } else { 1.0 };
-                paced(rates, until, gap, |at, index| all.push(Turn::new(spec, client, index, at, seed)));
+                paced(rates, until, gap, |at, index| all.push(Turn::new(spec, client, index, at, sizes)));
             }
             Arrivals::Trace(recorded) => {
                 for (index, line) in recorded.iter().enumerate().take_while(|(_, line)| line.at < until) {
-                    let drawn = Turn::new(spec, client, index as u64, line.at, seed);
+                    let drawn = Turn::new(spec, client, index as u64, line.at, sizes);
                     let (input, output) = (line.input.unwrap_or(drawn.input), line.output.unwrap_or(drawn.output));
                     all.push(Turn { input, output, ..drawn });
                 }
@@ -84,7 +83,7 @@ impl Turn {
         let Arrivals::Closed { think, .. } = &spec.arrivals else { return None };
         let index = u64::from(user) << 32 | u64::from(index);
         let thinks = think.duration(Stream::Think.draw(seed, u64::from(client), index));
-        Some(Self::new(spec, client, index, now + thinks, seed))
+        Some(Self::new(spec, client, index, now + thinks, Stream::Tokens.of(seed)))
     }
 
     /// The user of a closed loop whose turn this is, and which of its turns.
@@ -93,15 +92,14 @@ impl Turn {
         ((index >> 32) as u32, index as u32)
     }
 
-    fn new(spec: &Spec, client: u16, index: u64, at: Timestamp, seed: u64) -> Self {
+    fn new(spec: &Spec, client: u16, index: u64, at: Timestamp, sizes: Source) -> Self {
         let key = key(u64::from(client), index);
         let Sizes { input, output, .. } = spec.sizes;
-        let bits = Stream::Tokens.draw(seed, key, 0);
         let tokens = |shape: Shape, purpose| match shape {
-            // Most clients have one size; it needs no bits.
+            // Most clients have one size, and then nothing is drawn.
             Shape::Fixed(size) => Tokens::new(size as u32),
             Shape::Uniform { .. } | Shape::Exponential { .. } | Shape::LogNormal { .. } => {
-                Tokens::new(shape.value(split(bits, purpose)).clamp(1.0, 1e9) as u32)
+                Tokens::new(shape.value(split(sizes.draw(key, 0), purpose)).clamp(1.0, 1e9) as u32)
             }
         };
         Self { at, key, client, input: tokens(input, 1), output: tokens(output, 2) }
