@@ -68,7 +68,7 @@ fn a_good_answer_says_what_it_cost_and_streams_evenly() {
     let usage = Usage { input: Tokens::new(1000), cached: Tokens::ZERO, output: Tokens::new(100) };
     let plain = plan(&mut world, 5);
     assert_eq!((plain.end, plain.ending, plain.usage), (at(15), Ending::Status(200), Some(usage)));
-    assert_eq!((plain.first_byte, plain.chunks, plain.facts), (None, 0, Facts::default()));
+    assert_eq!((plain.first_byte, plain.chunks, plain.facts), (None, 0, None));
     let streamed = world.call(at(5), &stream(1));
     assert_eq!((streamed.first_byte, streamed.chunks), (Some(at(9)), 4), "100 tokens at 25 a chunk");
     assert_eq!(streamed.chunk_gap(), Duration::from_secs(2));
@@ -91,9 +91,9 @@ fn the_minute_limit_names_itself_and_the_true_wait() {
     assert_eq!(plan(&mut world, 10).ending, Ending::Status(200));
     let refused = plan(&mut world, 20);
     assert_eq!((refused.ending, refused.end), (Ending::Status(429), at(20) + Duration::from_millis(300)));
-    assert_eq!(refused.facts.violations.requests_minute, Violation::Limit(2));
-    assert!(!refused.facts.violations.any_day());
-    assert_eq!(refused.facts.retry_after, Some(Duration::from_secs(40)));
+    assert_eq!(refused.facts.unwrap_or_default().violations.requests_minute, Violation::Limit(2));
+    assert!(!refused.facts.unwrap_or_default().violations.any_day());
+    assert_eq!(refused.facts.unwrap_or_default().retry_after, Some(Duration::from_secs(40)));
     assert_eq!(plan(&mut world, 60).ending, Ending::Status(200), "and what it says is true");
 }
 
@@ -102,8 +102,8 @@ fn the_token_limit_counts_prompts() {
     let mut world = limited(Quota { tpm: Some(1500), ..Quota::default() }, Wording::GeminiSummer2025);
     assert_eq!(plan(&mut world, 0).ending, Ending::Status(200));
     let refused = plan(&mut world, 1);
-    assert_eq!(refused.facts.violations.tokens_minute, Violation::Limit(1500));
-    assert_eq!(refused.facts.violations.requests_minute, Violation::None);
+    assert_eq!(refused.facts.unwrap_or_default().violations.tokens_minute, Violation::Limit(1500));
+    assert_eq!(refused.facts.unwrap_or_default().violations.requests_minute, Violation::None);
 }
 
 #[test]
@@ -113,14 +113,14 @@ fn a_day_limit_comes_with_a_short_hint_that_means_nothing() {
         let mut world = limited(quota, wording);
         assert_eq!(plan(&mut world, 0).ending, Ending::Status(200));
         for second in 1..30 {
-            let facts = plan(&mut world, second).facts;
+            let facts = plan(&mut world, second).facts.unwrap_or_default();
             assert_eq!(facts.violations.requests_day, Violation::Limit(25));
             let hint = facts.retry_after.unwrap();
             assert!((Duration::from_secs(16)..=Duration::from_secs(58)).contains(&hint), "{hint}");
         }
         assert_eq!(plan(&mut world, 3600).ending, Ending::Status(429), "the hint was a lie");
         let both = Quota { rpm: Some(0), rpd: Some(0), ..quota };
-        let facts = plan(&mut limited(both, wording), 0).facts;
+        let facts = plan(&mut limited(both, wording), 0).facts.unwrap_or_default();
         assert_eq!(facts.violations.any_minute(), minute_too, "{wording:?}");
     }
 }
@@ -137,7 +137,8 @@ fn the_day_begins_anew_at_its_true_reset() {
 
 #[test]
 fn wordings_differ_in_what_they_tell() {
-    let facts = |wording| plan(&mut limited(Quota { rpm: Some(0), ..Quota::default() }, wording), 0).facts;
+    let facts =
+        |wording| plan(&mut limited(Quota { rpm: Some(0), ..Quota::default() }, wording), 0).facts.unwrap_or_default();
     let spring = facts(Wording::GeminiSpring2025);
     assert_eq!((spring.violations.requests_minute, spring.retry_after), (Violation::Unvalued, None));
     assert_eq!(facts(Wording::GeminiLate2025).violations.requests_minute, Violation::Limit(0));
@@ -155,7 +156,7 @@ fn overloads_come_when_they_are_listed() {
     for (secs, status) in [(99, 200), (100, 503), (199, 503), (200, 200)] {
         let plan = plan(&mut world, secs);
         assert_eq!(plan.ending, Ending::Status(status), "at {secs} s");
-        assert_eq!(plan.facts.reason, (status == 503).then_some(Reason::Overloaded));
+        assert_eq!(plan.facts.unwrap_or_default().reason, (status == 503).then_some(Reason::Overloaded));
     }
     let other = Call { upstream: UpstreamId::new(1), ..call(1) };
     let mut again = self::world(|spec| {
@@ -231,7 +232,7 @@ fn dead_keys_say_why() {
         });
         assert_eq!(plan(&mut world, 9).ending, Ending::Status(200));
         let refused = plan(&mut world, 10);
-        assert_eq!((refused.ending, refused.facts.reason), (Ending::Status(status), Some(reason)));
+        assert_eq!((refused.ending, refused.facts.unwrap_or_default().reason), (Ending::Status(status), Some(reason)));
         let other = Call { upstream: UpstreamId::new(1), ..call(1) };
         assert_eq!(world.call(at(10), &other).ending, Ending::Status(200), "only for that model");
         assert_eq!(plan(&mut world, 20).ending, Ending::Status(200));
@@ -261,7 +262,10 @@ fn an_address_is_throttled_for_all_keys_at_once() {
     assert_eq!(ask(9, 0, 0).ending, Ending::Status(200));
     assert_eq!([ask(10, 0, 0).ending, ask(10, 1, 0).ending], [Ending::Status(200); 2]);
     let refused = ask(11, 1, 0);
-    assert_eq!((refused.ending, refused.facts.reason), (Ending::Status(429), Some(Reason::AddressThrottled)));
+    assert_eq!(
+        (refused.ending, refused.facts.unwrap_or_default().reason),
+        (Ending::Status(429), Some(Reason::AddressThrottled))
+    );
     assert_eq!(ask(11, 1, 1).ending, Ending::Status(200), "another address has its own count");
     assert_eq!(ask(70, 0, 0).ending, Ending::Status(200), "its minute slides");
 }
@@ -314,12 +318,12 @@ fn every_single_fault_looks_like_itself() {
     let streamed = |set: fn(&mut Faults)| certain(set).call(at(0), &stream(1));
     let cut = streamed(|faults| faults.cut = 1.0);
     assert_eq!((cut.first_byte, cut.end, cut.chunks), (Some(at(4)), at(7), 2), "half of it was there");
-    assert_eq!(streamed(|faults| faults.error_event = 1.0).facts.inner_status, Some(503));
+    assert_eq!(streamed(|faults| faults.error_event = 1.0).facts.unwrap_or_default().inner_status, Some(503));
     assert_eq!(streamed(|faults| faults.hang = 1.0).end, Timestamp::MAX);
     let stalled = streamed(|faults| faults.stall = 1.0);
     assert_eq!((stalled.first_byte, stalled.silent_from, stalled.end), (Some(at(4)), Some(at(7)), Timestamp::MAX));
     assert_eq!(streamed(|faults| faults.slow = 1.0).end, at(64));
-    assert_eq!(streamed(|faults| faults.blocked = 1.0).facts.reason, Some(Reason::ContentBlocked));
+    assert_eq!(streamed(|faults| faults.blocked = 1.0).facts.unwrap_or_default().reason, Some(Reason::ContentBlocked));
 }
 
 #[test]

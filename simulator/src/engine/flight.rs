@@ -3,25 +3,34 @@
 //! Events name slots, and a slot is free when no event names it any more. So the slot of an abandoned call stays taken
 //! until the event of the end that it would have had has come up and found it over.
 
-use stormproof_router::core::{AttemptId, Ending, Facts, Timestamp, Transport, Usage};
+use stormproof_router::core::{AttemptId, Ending, Facts, ModelId, Timestamp, Transport, Usage};
 
 use crate::world::Ticket;
 
-/// One call to a provider.
+/// One call to a provider: what every call has.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
     pub(super) id: AttemptId,
     pub(super) from: Timestamp,
-    /// When it ends, unless it is abandoned.
-    pub(super) end: Timestamp,
-    pub(super) ticket: Ticket,
     /// What the router is told.
     pub(super) usage: Option<Usage>,
     /// Index of the request.
     pub(super) request: u32,
     /// The deployment among all that there ever were.
     pub(super) place: u32,
+    /// What the client asked for.
+    pub(super) model: ModelId,
     pub(super) ending: Ending,
+}
+
+/// What only calls have whose answers say something or are streamed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Aside {
+    /// What the router is told.
+    pub(super) facts: Option<Facts>,
+    /// When the call ends, unless it is abandoned.
+    pub(super) end: Timestamp,
+    pub(super) ticket: Ticket,
 }
 
 /// How far a call has come.
@@ -35,22 +44,40 @@ pub(super) enum Stage {
     Over,
 }
 
+/// A line of cache, because a day with many calls in flight finds none of them there when it ends.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Slot {
     attempt: Attempt,
     stage: Stage,
-    /// Whether the answer says anything that the router is to know.
-    is_telling: bool,
+    /// Whether there is more to the call than this.
+    has_aside: bool,
     /// How many events name this slot.
-    events: u32,
+    events: u16,
 }
+
+/// A slot before its first call.
+const VACANT: Slot = Slot {
+    attempt: Attempt {
+        id: AttemptId::new(0),
+        from: Timestamp::ZERO,
+        usage: None,
+        request: 0,
+        place: 0,
+        model: ModelId::new(0),
+        ending: Ending::Status(0),
+    },
+    stage: Stage::Over,
+    has_aside: false,
+    events: 0,
+};
 
 /// All calls in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     slots: Vec<Slot>,
-    /// What answers say, by slot. Most say nothing, so it stays out of the way.
-    facts: Vec<Facts>,
+    /// The rest of a call, by slot. Most have none, so it stays out of the way.
+    asides: Vec<Aside>,
     free: Vec<u32>,
     /// The slot that was last taken by a name with these lowest bits. Routers count their calls, or number the places
     /// where they keep them, so two in flight rarely have the same. As long as a power of two.
@@ -61,45 +88,45 @@ pub(super) struct Flight {
 
 impl Default for Flight {
     fn default() -> Self {
-        Self { slots: Vec::new(), facts: Vec::new(), free: Vec::new(), hints: vec![0; 64], running: 0 }
+        Self { slots: Vec::new(), asides: Vec::new(), free: Vec::new(), hints: vec![0; 64], running: 0 }
     }
 }
 
 impl Flight {
     /// Takes a call on board. One event is to name the slot that it is given.
     #[inline]
-    pub(super) fn insert(&mut self, attempt: Attempt, facts: &Facts) -> u32 {
+    pub(super) fn insert(&mut self, attempt: Attempt) -> u32 {
         self.running += 1;
-        let is_telling = *facts != Facts::default();
-        let place = Slot { attempt, stage: Stage::Running, is_telling, events: 1 };
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => self.grow(),
         };
-        match self.slots.get_mut(slot as usize) {
-            Some(free) => *free = place,
-            None => self.slots.push(place),
-        }
-        if is_telling {
-            self.facts[slot as usize] = *facts;
-        }
+        self.slots[slot as usize] = Slot { attempt, stage: Stage::Running, has_aside: false, events: 1 };
         let hint = self.hint(attempt.id);
         self.hints[hint] = slot;
         slot
     }
 
+    /// There is more to this call than its attempt.
+    pub(super) fn put_aside(&mut self, slot: u32, aside: Aside) {
+        self.slots[slot as usize].has_aside = true;
+        self.asides[slot as usize] = aside;
+    }
+
     /// Room for one more call: its slot.
     #[cold]
     fn grow(&mut self) -> u32 {
-        self.facts.push(Facts::default());
-        if self.hints.len() < 2 * self.facts.len() {
-            self.hints = vec![0; (4 * self.facts.len()).next_power_of_two()];
+        let slot = self.slots.len() as u32;
+        self.slots.push(VACANT);
+        self.asides.push(Aside::default());
+        if self.hints.len() < 2 * self.slots.len() {
+            self.hints = vec![0; (4 * self.slots.len()).next_power_of_two()];
             for (slot, place) in (0..).zip(&self.slots) {
                 let hint = self.hint(place.attempt.id);
                 self.hints[hint] = slot;
             }
         }
-        self.slots.len() as u32
+        slot
     }
 
     /// Where the hint to a name is.
@@ -109,35 +136,36 @@ impl Flight {
 
     /// The first byte of this call has come; unless the call is over or abandoned, one event more is to name the slot.
     pub(super) fn first_byte(&mut self, slot: u32) -> Option<(AttemptId, Timestamp)> {
-        let Slot { attempt: Attempt { id, end, .. }, stage, .. } = self.slots[slot as usize];
+        let Slot { attempt: Attempt { id, .. }, stage, .. } = self.slots[slot as usize];
         if stage != Stage::Running {
             self.let_go(slot);
             return None;
         }
-        Some((id, end))
+        Some((id, self.asides[slot as usize].end))
     }
 
-    /// An end of this call has come. It is the end if the call is in the stage that waits for it: the call, and what the
-    /// answer says, if anything.
+    /// An end of this call has come. It is the end if the call is in the stage that waits for it: the call, and the rest
+    /// of it.
     #[inline]
-    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Option<&Facts>)> {
-        self.let_go(slot);
-        let place = &mut self.slots[slot as usize];
+    pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Option<&Aside>)> {
+        let place = self.let_go(slot);
         if place.stage != stage {
             return None;
         }
         place.stage = Stage::Over;
         self.running -= 1;
-        Some((&place.attempt, place.is_telling.then_some(&self.facts[slot as usize])))
+        let place = &self.slots[slot as usize];
+        Some((&place.attempt, place.has_aside.then(|| &self.asides[slot as usize])))
     }
 
     /// An event that named this slot is gone.
-    fn let_go(&mut self, slot: u32) {
+    fn let_go(&mut self, slot: u32) -> &mut Slot {
         let place = &mut self.slots[slot as usize];
         place.events -= 1;
         if place.events == 0 {
             self.free.push(slot);
         }
+        place
     }
 
     /// Nobody waits any more for the call of that name: one event more is to name its slot.
@@ -145,8 +173,9 @@ impl Flight {
         let slot = self.find(id)?;
         let place = &mut self.slots[slot as usize];
         place.events += 1;
-        (place.stage, place.is_telling) = (Stage::Abandoned, false);
+        place.stage = Stage::Abandoned;
         (place.attempt.ending, place.attempt.usage) = (Ending::Transport(Transport::Abandoned), None);
+        self.asides[slot as usize].facts = None;
         Some(slot)
     }
 
@@ -173,17 +202,7 @@ mod tests {
 
     impl Flight {
         fn begin(&mut self, id: u64) -> u32 {
-            let attempt = Attempt {
-                id: AttemptId::new(id),
-                from: Timestamp::ZERO,
-                end: Timestamp::ZERO,
-                ticket: Ticket::default(),
-                usage: None,
-                request: 0,
-                place: 0,
-                ending: Ending::Status(200),
-            };
-            self.insert(attempt, &Facts::default())
+            self.insert(Attempt { id: AttemptId::new(id), ending: Ending::Status(200), ..VACANT.attempt })
         }
     }
 

@@ -3,6 +3,7 @@
 use stormproof_router::core::{Outcome, Output, Timestamp, mix};
 
 /// Folds one output into the hash of those before it: its time, its kind and its ids.
+#[inline]
 pub fn fold(hash: u64, now: Timestamp, output: &Output) -> u64 {
     let (kind, first, second) = match output {
         Output::Dispatch(dispatch) => {

@@ -5,6 +5,7 @@
 //! seed and on the turn, not on the order of events, so two routers face the same day with the same luck.
 
 mod day;
+mod event;
 mod flight;
 mod hash;
 mod queue;
@@ -14,9 +15,10 @@ mod timeouts;
 mod witness;
 
 pub use day::{Day, Happening};
+pub use event::Event;
 pub use hash::{fold, fold_runs};
 pub use queue::{Calendar, Heap, Queue};
-pub use run::{Ended, Event, run};
+pub use run::{Ended, run};
 pub use tally::{FAILURES, Faults, Statuses, TRANSPORTS, Tally, TurnEnd};
 pub(crate) use tally::{bill, transport_index};
 pub use witness::{AttemptSeen, TurnSeen, Witness};

@@ -1,17 +1,17 @@
 //! What will happen next. Two queues with one order, because none is fastest everywhere: a heap for days with few calls
 //! in flight, buckets of time for many thousands.
 //!
-//! The order is total: by time, then by rank, which callers make unique.
+//! The order is total: by time, then by the events' own words, which callers make unique.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use stormproof_router::core::Timestamp;
 
-/// A priority queue over (time, rank).
+/// A priority queue over (time, event).
 pub trait Queue<E>: Default {
     /// Adds an event. Its time must not be before that of the last popped one.
-    fn push(&mut self, at: Timestamp, rank: u64, event: E);
+    fn push(&mut self, at: Timestamp, event: E);
 
     /// The time of the next event; [`Timestamp::MAX`] when there is none.
     fn next_at(&mut self) -> Timestamp;
@@ -20,36 +20,35 @@ pub trait Queue<E>: Default {
     fn pop(&mut self) -> Option<(Timestamp, E)>;
 }
 
-/// An event with its place in the order.
+/// An event with its time.
 #[derive(Clone, Copy, Debug)]
 struct Entry<E> {
     at: Timestamp,
-    rank: u64,
     event: E,
 }
 
-impl<E> Entry<E> {
+impl<E: Copy + Into<u64>> Entry<E> {
     /// Both parts of the order in one number, which needs no branch to compare.
     fn order(&self) -> u128 {
-        u128::from(self.at.as_nanos()) << 64 | u128::from(self.rank)
+        u128::from(self.at.as_nanos()) << 64 | u128::from(self.event.into())
     }
 }
 
-impl<E> PartialEq for Entry<E> {
+impl<E: Copy + Into<u64>> PartialEq for Entry<E> {
     fn eq(&self, other: &Self) -> bool {
         self.order() == other.order()
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl<E: Copy + Into<u64>> Eq for Entry<E> {}
 
-impl<E> PartialOrd for Entry<E> {
+impl<E: Copy + Into<u64>> PartialOrd for Entry<E> {
     fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> Ord for Entry<E> {
+impl<E: Copy + Into<u64>> Ord for Entry<E> {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.order().cmp(&other.order())
     }
@@ -59,15 +58,15 @@ impl<E> Ord for Entry<E> {
 #[derive(Clone, Debug)]
 pub struct Heap<E>(BinaryHeap<Reverse<Entry<E>>>);
 
-impl<E> Default for Heap<E> {
+impl<E: Copy + Into<u64>> Default for Heap<E> {
     fn default() -> Self {
         Self(BinaryHeap::with_capacity(256))
     }
 }
 
-impl<E> Queue<E> for Heap<E> {
-    fn push(&mut self, at: Timestamp, rank: u64, event: E) {
-        self.0.push(Reverse(Entry { at, rank, event }));
+impl<E: Copy + Into<u64>> Queue<E> for Heap<E> {
+    fn push(&mut self, at: Timestamp, event: E) {
+        self.0.push(Reverse(Entry { at, event }));
     }
 
     fn next_at(&mut self) -> Timestamp {
@@ -98,13 +97,13 @@ const SLICES: u64 = 1 << 13;
 /// A slice is 2^24 ns, about 17 ms: a few events at the loads for which this queue is made.
 const SLICE_BITS: u32 = 24;
 
-impl<E> Default for Calendar<E> {
+impl<E: Copy + Into<u64>> Default for Calendar<E> {
     fn default() -> Self {
         Self { ring: (0..SLICES).map(|_| Vec::new()).collect(), current: 0, near: 0, far: BinaryHeap::new() }
     }
 }
 
-impl<E> Calendar<E> {
+impl<E: Copy + Into<u64>> Calendar<E> {
     fn bucket(&mut self, slice: u64) -> &mut Vec<Entry<E>> {
         &mut self.ring[(slice & (SLICES - 1)) as usize]
     }
@@ -140,9 +139,9 @@ fn slice_of(at: Timestamp) -> u64 {
     at.as_nanos() >> SLICE_BITS
 }
 
-impl<E> Queue<E> for Calendar<E> {
-    fn push(&mut self, at: Timestamp, rank: u64, event: E) {
-        let entry = Entry { at, rank, event };
+impl<E: Copy + Into<u64>> Queue<E> for Calendar<E> {
+    fn push(&mut self, at: Timestamp, event: E) {
+        let entry = Entry { at, event };
         let slice = slice_of(at).max(self.current);
         if slice >= self.current + SLICES {
             self.far.push(Reverse(entry));
@@ -200,7 +199,7 @@ mod tests {
             match step {
                 Some(gap) => {
                     let at = Timestamp::from_nanos(now.as_nanos() + gap);
-                    queue.push(at, rank as u64, rank as u32);
+                    queue.push(at, rank as u32);
                 }
                 None => pop(&mut queue, &mut now),
             }

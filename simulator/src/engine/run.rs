@@ -8,13 +8,13 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use stormproof_router::core::{
-    Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Facts, Finished, Input, KeyId, ModelId, Outcome,
-    Output, Price, RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId,
-    Verdict,
+    Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Finished, Input, KeyId, Outcome, Output, Price,
+    RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId, Verdict,
 };
 
 use super::day::{Day, Happening};
-use super::flight::{Attempt, Flight, Stage};
+use super::event::{Event, What};
+use super::flight::{Aside, Attempt, Flight, Stage};
 use super::hash::fold;
 use super::queue::Queue;
 use super::tally::{Gap, PATIENCE, Tally, TurnEnd, bill, failure_index};
@@ -51,24 +51,6 @@ pub fn run<R: Route, Q: Queue<Event>, W: Witness>(
     engine.end()
 }
 
-/// An event in the queue.
-#[derive(Clone, Copy, Debug)]
-pub struct Event(What);
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    /// The first good chunk of a stream, by the slot of the call to a provider.
-    FirstByte(u32),
-    /// The end that was planned for the call in this slot.
-    Finished(u32),
-    /// The end of the call in this slot because it is abandoned.
-    Abandoned(u32),
-    /// A client calls again for this turn.
-    Call(u32),
-    /// A user of a closed loop begins this turn.
-    Turn(u32),
-}
-
 /// Everything about one run.
 struct Engine<'a, R, Q, W> {
     day: &'a Day,
@@ -96,6 +78,8 @@ struct Engine<'a, R, Q, W> {
     /// Turns that are known beforehand; later ones are set by their users.
     planned: usize,
     next_turn: usize,
+    /// When that one begins.
+    arrives_at: Timestamp,
     requests: Vec<Request>,
     flight: Flight,
     /// The attempt whose end the router is being told of.
@@ -148,7 +132,6 @@ enum TurnResult {
 #[derive(Clone, Copy, Debug)]
 struct Request {
     turn: u32,
-    model: ModelId,
     /// A provider has given an answer.
     good: bool,
     /// That answer came from a tier which is not the model's first.
@@ -164,6 +147,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     fn new(day: &'a Day, router: R, seed: u64, witness: &'a mut W) -> Self {
         let turns = clients::turns(&day.clients, seed, Timestamp::ZERO + day.duration);
         let planned = turns.len();
+        let arrives_at = turns.first().map_or(Timestamp::MAX, |turn| turn.at);
         Self {
             seed,
             fortune: Fortune::new(seed),
@@ -182,6 +166,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             are_thinking: day.clients.iter().any(|client| matches!(client.arrivals, Arrivals::Closed { .. })),
             planned,
             next_turn: 0,
+            arrives_at,
             requests: Vec::with_capacity(planned),
             flight: Flight::default(),
             finishing: None,
@@ -203,7 +188,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     /// Lets the next event happen. False when nothing is left to happen.
     fn step(&mut self) -> bool {
         let queued = self.queue.next_at();
-        let arrival = if self.next_turn < self.planned { self.turns[self.next_turn].at } else { Timestamp::MAX };
+        let arrival = self.arrives_at;
         if queued == Timestamp::MAX && arrival == Timestamp::MAX && self.open == 0 && self.flight.is_empty() {
             return false;
         }
@@ -223,8 +208,10 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         } else if self.patience_at == now {
             self.lose_patience(now);
         } else {
+            let turn = self.next_turn;
             self.next_turn += 1;
-            self.begin(now, (self.next_turn - 1) as u32);
+            self.arrives_at = self.turns[..self.planned].get(self.next_turn).map_or(Timestamp::MAX, |turn| turn.at);
+            self.begin(now, turn as u32);
         }
         true
     }
@@ -276,14 +263,17 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn pop(&mut self, now: Timestamp) {
-        match self.queue.pop() {
-            None => {}
-            Some((_, Event(What::FirstByte(slot)))) => self.first_byte(now, slot),
-            Some((_, Event(What::Finished(slot)))) => self.finished(now, slot, Stage::Running),
-            Some((_, Event(What::Abandoned(slot)))) => self.finished(now, slot, Stage::Abandoned),
-            Some((_, Event(What::Call(turn)))) if self.results[turn as usize].is_some() => {}
-            Some((_, Event(What::Call(turn)))) => self.call(now, turn),
-            Some((_, Event(What::Turn(turn)))) => self.begin(now, turn),
+        let Some((_, event)) = self.queue.pop() else { return };
+        match event.what() {
+            What::FirstByte(slot) => self.first_byte(now, slot),
+            What::Finished(slot) => self.finished(now, slot, Stage::Running),
+            What::Abandoned(slot) => self.finished(now, slot, Stage::Abandoned),
+            What::Call(turn) if self.results[turn as usize].is_some() => {}
+            What::Call(index) => {
+                let turn = self.turns[index as usize];
+                self.call(now, index, &turn, self.spec(&turn));
+            }
+            What::Turn(turn) => self.begin(now, turn),
         }
     }
 
@@ -298,13 +288,19 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     /// A turn begins with its first call.
-    fn begin(&mut self, now: Timestamp, turn: u32) {
-        let client = usize::from(self.turns[turn as usize].client);
-        let until = now + self.day.clients[client].patience;
+    fn begin(&mut self, now: Timestamp, index: u32) {
+        let turn = self.turns[index as usize];
+        let spec = self.spec(&turn);
+        let until = now + spec.patience;
         self.gap.begins_to_wait(now);
-        self.patience[client].push_back((until, turn));
+        self.patience[usize::from(turn.client)].push_back((until, index));
         self.patience_at = self.patience_at.min(until);
-        self.call(now, turn);
+        self.call(now, index, &turn, spec);
+    }
+
+    /// What the clients of this turn do.
+    fn spec(&self, turn: &Turn) -> &'a clients::Spec {
+        &self.day.clients[usize::from(turn.client)]
     }
 
     /// The turn whose patience is over first.
@@ -314,13 +310,10 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.patience_at = Timestamp::MAX;
         for queue in &mut self.patience {
             // Whoever has been answered is patient.
-            while let Some(&(at, turn)) = queue.front() {
-                if !matches!(self.results[turn as usize], Some(TurnResult::Answered(_))) {
-                    self.patience_at = self.patience_at.min(at);
-                    break;
-                }
-                queue.pop_front();
-            }
+            let is_patient = |turn: u32| matches!(self.results[turn as usize], Some(TurnResult::Answered(_)));
+            let patient = queue.iter().take_while(|(_, turn)| is_patient(*turn)).count();
+            queue.drain(..patient);
+            self.patience_at = self.patience_at.min(queue.front().map_or(Timestamp::MAX, |(at, _)| *at));
         }
         let Some(turn) = turn else { return };
         match self.results[turn as usize] {
@@ -355,25 +348,18 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     /// A client calls.
-    fn call(&mut self, now: Timestamp, turn: u32) {
-        let Turn { client, input, .. } = self.turns[turn as usize];
-        let spec = &self.day.clients[usize::from(client)];
-        let request = Request { turn, model: spec.model, good: false, fallback: false, relayed: false, closed: false };
-        self.requests.push(request);
+    fn call(&mut self, now: Timestamp, index: u32, turn: &Turn, spec: &clients::Spec) {
+        self.requests.push(Request { turn: index, good: false, fallback: false, relayed: false, closed: false });
         let number = self.requests.len() as u32;
-        let state = &mut self.states[turn as usize];
+        let state = &mut self.states[index as usize];
         state.request = number;
         state.calls = state.calls.saturating_add(1);
         self.tally.client_calls += 1;
         self.open += 1;
-        let estimate = if spec.sizes.estimate == 1.0 {
-            input
-        } else {
-            Tokens::new((f64::from(input.get()) * spec.sizes.estimate) as u32)
-        };
+        let estimate = Tokens::new((f64::from(turn.input.get()) * spec.sizes.estimate) as u32);
         let arrived = Arrived {
             request: RequestId::new(u64::from(number)),
-            turn: TurnId::new(u64::from(turn) + 1),
+            turn: TurnId::new(u64::from(index) + 1),
             client: spec.client,
             model: spec.model,
             endpoint: spec.endpoint,
@@ -387,22 +373,24 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     fn first_byte(&mut self, now: Timestamp, slot: u32) {
         let Some((attempt, end)) = self.flight.first_byte(slot) else { return };
-        self.set(end, FINISHED, What::Finished(slot));
+        self.set(end, What::Finished(slot));
         self.deliver(now, Input::FirstByte { attempt });
     }
 
     fn finished(&mut self, now: Timestamp, slot: u32, stage: Stage) {
-        let Some((attempt, facts)) = self.flight.finish(slot, stage) else { return };
+        let Some((attempt, aside)) = self.flight.finish(slot, stage) else { return };
+        let facts = aside.and_then(|aside| aside.facts);
         let good = attempt.ending == Ending::Status(200) && facts.is_none_or(|facts| facts.reason.is_none());
         self.tally.count_attempt(attempt.ending);
         let place = &self.places[attempt.place as usize];
         let request = &mut self.requests[attempt.request as usize];
-        let fallback = place.tier != self.first_tiers[request.model.index()];
+        let fallback = place.tier != self.first_tiers[attempt.model.index()];
         if good {
             (request.good, request.fallback) = (true, fallback);
         }
         // Of an answer that says nothing about it, the provider charges what it had done by now.
-        if let Some(usage) = attempt.usage.or_else(|| self.world.cancel(now, attempt.ticket)) {
+        let stopped = || aside.and_then(|aside| self.world.cancel(now, aside.ticket));
+        if let Some(usage) = attempt.usage.or_else(stopped) {
             let spend = bill(&place.price, usage, good);
             self.tally.total_spend += spend;
             if fallback {
@@ -418,7 +406,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             ending: attempt.ending,
         });
         let &Attempt { id, ending, usage, .. } = attempt;
-        let finished = Finished { attempt: id, ending, facts: facts.copied().unwrap_or_default(), usage };
+        let finished = Finished { attempt: id, ending, facts: facts.unwrap_or_default(), usage };
         self.finishing = Some(id);
         self.deliver(now, Input::Finished(finished));
         self.finishing = None;
@@ -430,17 +418,38 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.witness.input(now, &input);
         self.router.observe(now, input, self.witness);
         while let Some(output) = self.router.poll_output() {
-            self.tally.decision_hash = fold(self.tally.decision_hash, now, &output);
-            self.witness.output(now, &output);
+            // Noted in each arm, which already knows what kind of output it is.
             match output {
-                Output::Dispatch(dispatch) => self.dispatch(now, &dispatch),
-                Output::Relay { request, .. } => self.relay(request),
-                Output::Abandon { attempt } => self.abandon(now, attempt),
-                Output::Close { request, verdict } => self.close(now, request, &verdict),
-                Output::WakeAt(at) => self.wake = if at == Timestamp::MAX { at } else { at.max(now) },
+                Output::Dispatch(dispatch) => {
+                    self.note(now, &output);
+                    self.dispatch(now, &dispatch);
+                }
+                Output::Relay { request, .. } => {
+                    self.note(now, &output);
+                    self.relay(request);
+                }
+                Output::Abandon { attempt } => {
+                    self.note(now, &output);
+                    self.abandon(now, attempt);
+                }
+                Output::Close { .. } => {
+                    self.note(now, &output);
+                    let Output::Close { request, verdict } = output else { continue };
+                    self.close(now, request, &verdict);
+                }
+                Output::WakeAt(at) => {
+                    self.note(now, &output);
+                    self.wake = if at == Timestamp::MAX { at } else { at.max(now) };
+                }
             }
         }
         self.witness.settled(now, &self.router);
+    }
+
+    #[inline(always)]
+    fn note(&mut self, now: Timestamp, output: &Output) {
+        self.tally.decision_hash = fold(self.tally.decision_hash, now, output);
+        self.witness.output(now, output);
     }
 
     fn dispatch(&mut self, now: Timestamp, dispatch: &Dispatch) {
@@ -451,7 +460,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             return;
         };
         let turn = &self.turns[request.turn as usize];
-        let spec = &self.day.clients[usize::from(turn.client)];
+        let spec = self.spec(turn);
         let width = self.day.world.upstreams.len();
         let tries = &mut self.tries[request.turn as usize * width + place.upstream.index()];
         let luck = self.fortune.luck(turn.key, place.upstream, u32::from(*tries));
@@ -470,22 +479,24 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let fate = fate(&plan, now, &dispatch.timeouts);
         let (ending, facts, usage) = match fate.timeout {
             None => (plan.ending, &plan.facts, plan.usage),
-            Some(transport) => (Ending::Transport(transport), &Facts::default(), None),
+            Some(transport) => (Ending::Transport(transport), &None, None),
         };
         let attempt = Attempt {
             id: dispatch.attempt,
             from: now,
-            end: fate.end,
-            ticket: plan.ticket(&call),
             usage,
             request: index as u32,
             place: at as u32,
+            model: spec.model,
             ending,
         };
-        let slot = self.flight.insert(attempt, facts);
+        let slot = self.flight.insert(attempt);
+        if facts.is_some() || plan.first_byte.is_some() {
+            self.flight.put_aside(slot, Aside { facts: *facts, end: fate.end, ticket: plan.ticket(&call) });
+        }
         match fate.first_byte {
-            Some(first) => self.set(first, FIRST_BYTE, What::FirstByte(slot)),
-            None => self.set(fate.end, FINISHED, What::Finished(slot)),
+            Some(first) => self.set(first, What::FirstByte(slot)),
+            None => self.set(fate.end, What::Finished(slot)),
         }
     }
 
@@ -498,7 +509,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     fn abandon(&mut self, now: Timestamp, attempt: AttemptId) {
         match self.flight.abandon(attempt) {
-            Some(slot) => self.set(now, FINISHED, What::Abandoned(slot)),
+            Some(slot) => self.set(now, What::Abandoned(slot)),
             // An end at the very deadline: the request is closed first, and its attempts with it.
             None if self.finishing == Some(attempt) => {}
             None => self.tally.faults.unknown_attempts += 1,
@@ -538,7 +549,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let bits = self.jitter.draw(key, u64::from(state.calls));
         let failure = Failure { status: verdict.status, retry_after: verdict.retry_after, in_stream };
         match state.behaviour.failed(&spec.retries, failure, bits) {
-            Next::Call { after } if now + after < at + spec.patience => self.set(now + after, CALL, What::Call(turn)),
+            Next::Call { after } if now + after < at + spec.patience => self.set(now + after, What::Call(turn)),
             Next::Call { .. } | Next::GiveUp => {
                 let failure = state.failure;
                 self.fail(now, turn, failure);
@@ -551,7 +562,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.tally.fallback_answers += u64::from(fallback);
         self.gap.answered(now);
         self.witness.turn(TurnSeen { turn, from: self.turns[turn as usize].at, to: now, answered: true, fallback });
-        self.think(now, turn);
+        if self.are_thinking {
+            self.think(now, turn);
+        }
     }
 
     fn fail(&mut self, now: Timestamp, turn: u32, failure: u8) {
@@ -559,16 +572,15 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.tally.failures[usize::from(failure)] += 1;
         let from = self.turns[turn as usize].at;
         self.witness.turn(TurnSeen { turn, from, to: now, answered: false, fallback: false });
-        self.think(now, turn);
+        if self.are_thinking {
+            self.think(now, turn);
+        }
     }
 
     /// The user of a closed loop thinks, then begins another turn.
     fn think(&mut self, now: Timestamp, turn: u32) {
-        if !self.are_thinking {
-            return;
-        }
         let turn = &self.turns[turn as usize];
-        let spec = &self.day.clients[usize::from(turn.client)];
+        let spec = self.spec(turn);
         let (user, index) = turn.user();
         let Some(next) = Turn::of_user(spec, turn.client, user, index + 1, now, self.seed) else { return };
         if next.at >= Timestamp::ZERO + self.day.duration {
@@ -579,16 +591,11 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.states.push(TurnState::default());
         self.results.push(None);
         self.tries.extend(std::iter::repeat_n(0, self.day.world.upstreams.len()));
-        self.set(next.at, CALL, What::Turn(number));
+        self.set(next.at, What::Turn(number));
     }
 
-    fn set(&mut self, at: Timestamp, class: u64, what: What) {
+    fn set(&mut self, at: Timestamp, what: What) {
         self.sequence += 1;
-        self.queue.push(at, class << 56 | self.sequence, Event(what));
+        self.queue.push(at, Event::new(what, self.sequence));
     }
 }
-
-/// Classes of queued events, in their order at one moment.
-const FIRST_BYTE: u64 = 1;
-const FINISHED: u64 = 2;
-const CALL: u64 = 3;

@@ -106,11 +106,11 @@ pub struct TurnEnd {
 
 /// A count for each HTTP status.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Statuses(Vec<u64>);
+pub struct Statuses(Box<[u64; 600]>);
 
 impl Default for Statuses {
     fn default() -> Self {
-        Self(vec![0; 600])
+        Self(Box::new([0; 600]))
     }
 }
 

@@ -49,7 +49,7 @@ fn timeout(plan: &Plan, now: Timestamp, timeouts: &Timeouts) -> (Timestamp, Tran
 
 #[cfg(test)]
 mod tests {
-    use stormproof_router::core::{Duration, Facts, Usage};
+    use stormproof_router::core::{Duration, Usage};
 
     use super::*;
 
@@ -71,7 +71,7 @@ mod tests {
             silent_from: None,
             end: after(end),
             ending: Ending::Status(200),
-            facts: Facts::default(),
+            facts: None,
             usage: Some(Usage::default()),
         }
     }

@@ -51,7 +51,7 @@ const EVENTS: &str = "text/event-stream";
 pub(super) fn script(plan: &Plan, order: &Order, speaker: Speaker<'_>, look: Look, pieces: usize) -> Script {
     match plan.ending {
         Ending::Status(200..=299) => good(plan, order, pieces),
-        Ending::Status(status) => refused(status, &plan.facts, speaker, plan.end),
+        Ending::Status(status) => refused(status, &plan.facts.unwrap_or_default(), speaker, plan.end),
         Ending::Transport(transport) => match transport {
             // Nobody can refuse a connection for the sake of the key that it is going to carry.
             Transport::Connect | Transport::Reset | Transport::ReusedConnection => nothing(plan.end),
@@ -74,7 +74,7 @@ pub(super) fn refused(status: u16, facts: &Facts, speaker: Speaker<'_>, end: Tim
 }
 
 fn good(plan: &Plan, order: &Order, pieces: usize) -> Script {
-    let blocked = plan.facts.reason == Some(Reason::ContentBlocked);
+    let blocked = plan.facts.is_some_and(|facts| facts.reason == Some(Reason::ContentBlocked));
     if !order.is_stream() {
         let body = if blocked { order.blocked() } else { order.whole() };
         return whole(order, body, plan.end, Close::Whole);
@@ -122,7 +122,7 @@ fn error_event(plan: &Plan, order: &Order, speaker: Speaker<'_>, manner: ErrorMa
     // Inside a stream the compatibility endpoint has no array around its errors.
     let own = speaker.voice.surface;
     let surface = if own == Surface::GeminiCompat { Surface::Gemini } else { own };
-    let answer = Voice { surface, ..speaker.voice }.render(200, &plan.facts, speaker.about);
+    let answer = Voice { surface, ..speaker.voice }.render(200, &plan.facts.unwrap_or_default(), speaker.about);
     if !order.is_stream() {
         return whole(order, answer.body.into_bytes(), plan.end, Close::Whole);
     }

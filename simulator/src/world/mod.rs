@@ -152,11 +152,7 @@ impl World {
         {
             return plan;
         }
-        let mut plan = self.plan(now, call);
-        if plan.ending != Ending::Status(200) {
-            plan.facts = self.spec.upstreams[call.upstream.index()].wording.tells(plan.ending, plan.facts);
-        }
-        plan
+        self.plan(now, call)
     }
 
     /// Stops a call that has not ended, and says what the provider counts for it: nothing before the first byte, then
@@ -223,6 +219,7 @@ impl World {
         self.recall.as_ref().map_or(Reuse::default(), Recall::reuse)
     }
 
+    #[inline]
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
         let bits = call.luck.attempt;
         if self.mortal
@@ -252,18 +249,27 @@ impl World {
                 return limited(upstream, meter, now, call);
             }
         }
+        let mut count = |ending| {
+            if let Some(meter) = meter
+                && is_charged(ending, upstream.charged)
+            {
+                meter.charge(now, call.input.get());
+            }
+        };
         let p503 = self.forecasts[call.upstream.index()].p503(now);
         let plan = match &mut self.recall {
             Some(recall) => recalled(recall, p503, upstream, now, call),
-            None if strikes(split(bits, OVERLOAD), p503) => refused(upstream, now, 503, bits),
+            None if strikes(split(bits, OVERLOAD), p503) => {
+                count(Ending::Status(503));
+                return refused(upstream, now, 503, bits);
+            }
             None if self.faulty[call.upstream.index()] => served(upstream, now, call, None),
-            None => good(upstream, now, call, None),
+            None => {
+                count(Ending::Status(200));
+                return good(upstream, now, call, None);
+            }
         };
-        if let Some(meter) = meter
-            && is_charged(&plan, upstream.charged)
-        {
-            meter.charge(now, call.input.get());
-        }
+        count(plan.ending);
         plan
     }
 
@@ -301,15 +307,15 @@ impl World {
         let upstream = &self.spec.upstreams[call.upstream.index()];
         let (status, facts) = upstream.wording.dead(death.reason);
         let after = upstream.refusals.request.duration(split(call.luck.attempt, REFUSAL));
-        Some(Plan::at(now + after, Ending::Status(status), facts))
+        Some(upstream.fails(now + after, Ending::Status(status), facts))
     }
 
     /// The refusal of an address throttle that stops this call. Calls that pass are counted.
     #[cold]
     fn throttled(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
-        let Upstream { provider, refusals, .. } = self.spec.upstreams[call.upstream.index()];
+        let upstream = &self.spec.upstreams[call.upstream.index()];
         for (throttle, meters) in self.spec.throttles.iter().zip(&mut self.throttled) {
-            if throttle.provider != provider || now < throttle.from || now >= throttle.until {
+            if throttle.provider != upstream.provider || now < throttle.from || now >= throttle.until {
                 continue;
             }
             let quota = Quota { rpm: Some(throttle.rpm), ..Quota::default() };
@@ -319,9 +325,9 @@ impl World {
             let meter = &mut meters[usize::from(call.address)];
             meter.let_time_pass(now, &[]);
             if !meter.has_room(0) {
-                let after = refusals.limit.duration(split(call.luck.attempt, REFUSAL));
+                let after = upstream.refusals.limit.duration(split(call.luck.attempt, REFUSAL));
                 let reason = throttle.says_so.then_some(Reason::AddressThrottled);
-                return Some(Plan::at(now + after, Ending::Status(429), Facts { reason, ..Facts::default() }));
+                return Some(upstream.fails(now + after, Ending::Status(429), Facts { reason, ..Facts::default() }));
             }
             meter.charge(now, 0);
         }
@@ -344,7 +350,7 @@ fn limited(upstream: &Upstream, meter: &mut Meter, now: Timestamp, call: &Call) 
     }
     let facts = upstream.wording.limited(exceeded, left, split(call.luck.attempt, HINT));
     let after = upstream.refusals.limit.duration(split(call.luck.attempt, REFUSAL));
-    Plan::at(now + after, Ending::Status(429), facts)
+    upstream.fails(now + after, Ending::Status(429), facts)
 }
 
 /// What the record says about this call, or how it goes on where the record is silent.
@@ -353,7 +359,10 @@ fn recalled(recall: &mut Recall, p503: f64, upstream: &Upstream, now: Timestamp,
     let bits = call.luck.attempt;
     let (overloaded, known, latency) = recall.meet(call.luck, p503, split(bits, OVERLOAD), &upstream.latency.shape);
     match known {
-        Some(reply) => reply.plan(now, upstream.chunks(call)),
+        Some(reply) => {
+            let plan = reply.plan(now, upstream.chunks(call));
+            Plan { facts: plan.facts.map(|facts| upstream.wording.tells(plan.ending, facts)), ..plan }
+        }
         None if overloaded => refused(upstream, now, 503, bits),
         None => served(upstream, now, call, latency),
     }
@@ -363,7 +372,7 @@ fn recalled(recall: &mut Recall, p503: f64, upstream: &Upstream, now: Timestamp,
 fn refused(upstream: &Upstream, now: Timestamp, status: u16, bits: u64) -> Plan {
     let after = upstream.refusals.overload.duration(split(bits, REFUSAL));
     let reason = (status == 503).then_some(Reason::Overloaded);
-    Plan::at(now + after, Ending::Status(status), Facts { reason, ..Facts::default() })
+    upstream.fails(now + after, Ending::Status(status), Facts { reason, ..Facts::default() })
 }
 
 /// A call that the weather let through: good, unless one of the single faults strikes.
@@ -376,6 +385,7 @@ fn served(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Durati
     }
 }
 
+#[inline]
 fn good(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration>) -> Plan {
     let bits = match upstream.latency.per {
         Per::Turn => call.luck.turn,
@@ -393,12 +403,17 @@ fn good(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration
         silent_from: None,
         end,
         ending: Ending::Status(200),
-        facts: Facts::default(),
+        facts: None,
         usage: Some(Usage { input: call.input, output: call.output, ..Usage::default() }),
     }
 }
 
 impl Upstream {
+    /// A failure, which says no more than this provider's answers can carry.
+    fn fails(&self, end: Timestamp, ending: Ending, facts: Facts) -> Plan {
+        Plan::at(end, ending, self.wording.tells(ending, facts))
+    }
+
     /// Chunks of the answer to this call; none where it is not streamed.
     fn chunks(&self, call: &Call) -> u32 {
         if call.stream { call.output.get().div_ceil(self.pace.chunk_tokens.max(1)).max(1) } else { 0 }
@@ -411,14 +426,9 @@ fn faulty(upstream: &Upstream, now: Timestamp, call: &Call, good: Plan, fault: F
     let early = now + upstream.refusals.overload.duration(split(bits, REFUSAL));
     let transport = |end, transport| Plan::at(end, Ending::Transport(transport), Facts::default());
     // A stream that goes wrong half-way has delivered half of its chunks, at least the first.
-    let half = |first: Timestamp, ending, facts| Plan {
-        first_byte: Some(first),
-        chunks: good.chunks.div_ceil(2),
-        silent_from: None,
-        end: first + Duration::from_nanos(good.end.since(first).as_nanos() / 2),
-        ending,
-        facts,
-        usage: None,
+    let half = |first: Timestamp, ending, facts| {
+        let end = first + Duration::from_nanos(good.end.since(first).as_nanos() / 2);
+        Plan { first_byte: Some(first), chunks: good.chunks.div_ceil(2), ..upstream.fails(end, ending, facts) }
     };
     match (fault, good.first_byte) {
         (Fault::Connect, _) => transport(early, Transport::Connect),
@@ -456,8 +466,8 @@ fn faulty(upstream: &Upstream, now: Timestamp, call: &Call, good: Plan, fault: F
 }
 
 /// Whether a call consumes quota. What was answered does, in whole or in part; what never reached the model does not.
-fn is_charged(plan: &Plan, charged: Charged) -> bool {
-    match plan.ending {
+fn is_charged(ending: Ending, charged: Charged) -> bool {
+    match ending {
         Ending::Status(429) => charged.limit,
         Ending::Status(status) => status < 500 || charged.overload,
         Ending::Transport(Transport::Connect) => false,

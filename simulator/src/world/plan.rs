@@ -67,8 +67,8 @@ pub struct Plan {
     pub end: Timestamp,
     /// How it ends.
     pub ending: Ending,
-    /// What the answer says.
-    pub facts: Facts,
+    /// What the answer says. A plain success says nothing.
+    pub facts: Option<Facts>,
     /// What the provider counts.
     pub usage: Option<Usage>,
 }
@@ -86,7 +86,7 @@ pub struct Ticket {
 impl Plan {
     /// A plan that ends at one moment and streams nothing.
     pub(super) fn at(end: Timestamp, ending: Ending, facts: Facts) -> Self {
-        Self { first_byte: None, chunks: 0, silent_from: None, end, ending, facts, usage: None }
+        Self { first_byte: None, chunks: 0, silent_from: None, end, ending, facts: Some(facts), usage: None }
     }
 
     /// What is needed to stop the call that this plan was made for.
