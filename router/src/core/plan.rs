@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) keys: Vec<u32>,
     pub(super) clients: Vec<u32>,
     pub(super) providers: Vec<u32>,
+    /// Whether any client has limits of its own.
+    pub(super) limits_clients: bool,
     /// Node of the first kind of call, by `UpstreamId`.
     pub(super) nodes: Vec<u32>,
     /// Arena indexes by `ProjectId`.
@@ -172,6 +174,10 @@ impl Register {
         if clients.is_empty() {
             clients.push(self.clients.index(String::new()));
         }
+        let limits_clients = settings
+            .clients
+            .iter()
+            .any(|client| client.models.is_some() || client.rpm.is_some() || client.tpm.is_some());
         let nodes = upstreams.iter().map(|upstream| upstream * ENDPOINTS).collect();
         let mut turns = vec![0; places.len()];
         for members in tiers.iter().map(|tier| &tier.deployments) {
@@ -179,7 +185,20 @@ impl Register {
                 turns[deployment.index()] = ((place + 1) % members.len()) as u32;
             }
         }
-        Plan { places, turns, tiers, models, suits_all, keys, clients, providers, nodes, projects, settings }
+        Plan {
+            places,
+            turns,
+            tiers,
+            models,
+            suits_all,
+            keys,
+            clients,
+            providers,
+            limits_clients,
+            nodes,
+            projects,
+            settings,
+        }
     }
 
     /// How many owners there are: as long as the arenas must be.

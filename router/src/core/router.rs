@@ -230,7 +230,9 @@ impl Router {
         if arrived.deadline <= scene.now {
             return close(self, Verdict::new(Outcome::Deadline, 504));
         }
-        if let Err((verdict, cause)) = self.admit(scene.now, &arrived, client) {
+        if self.plan.limits_clients
+            && let Err((verdict, cause)) = self.admit(scene.now, &arrived, client)
+        {
             scene.tell(|| Note::Limited { client: arrived.client, cause });
             return close(self, verdict);
         }

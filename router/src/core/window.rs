@@ -16,8 +16,7 @@ pub(super) struct Window {
     sends: VecDeque<Send>,
     /// Sequence number of the front entry.
     first: u64,
-    /// No entry is older: most of the time nothing falls out, and the log need not be looked at.
-    #[serde(skip)]
+    /// When the front entry was sent: most of the time it stays, and the log need not be looked at.
     oldest: Timestamp,
     /// Without failed calls, and with them.
     charged: Tally,
@@ -55,18 +54,19 @@ impl Window {
     /// Drops what is older than `length`.
     #[inline]
     pub(super) fn expire(&mut self, now: Timestamp, length: Duration) {
-        if self.oldest + length <= now {
-            self.drop_oldest(now, length);
+        while self.oldest + length <= now && !self.sends.is_empty() {
+            self.drop_oldest();
         }
     }
 
     #[inline(never)]
-    fn drop_oldest(&mut self, now: Timestamp, length: Duration) {
-        while let Some(send) = self.sends.pop_front_if(|send| send.at + length <= now) {
-            self.count(send, false);
-            self.first += 1;
+    fn drop_oldest(&mut self) {
+        let Some(send) = self.sends.pop_front() else { return };
+        self.count(send, false);
+        self.first += 1;
+        if let Some(next) = self.sends.front() {
+            self.oldest = next.at;
         }
-        self.oldest = self.sends.front().map_or(Timestamp::MAX, |send| send.at);
     }
 
     /// When each entry drops out, oldest first.
@@ -77,7 +77,9 @@ impl Window {
     /// Logs a send; gives its sequence number.
     pub(super) fn push(&mut self, now: Timestamp, tokens: u32) -> u64 {
         let send = Send { at: now, tokens, charge: Charge::Charged };
-        self.oldest = self.oldest.min(now);
+        if self.sends.is_empty() {
+            self.oldest = now;
+        }
         self.count(send, true);
         self.sends.push_back(send);
         self.first + self.sends.len() as u64 - 1
