@@ -148,8 +148,8 @@ pub fn normal_share(z: f64) -> f64 {
 }
 
 /// The polynomial with these coefficients, lowest first.
-fn horner(coefficients: &[f64; 8], x: f64) -> f64 {
-    coefficients.iter().rev().fold(0.0, |sum, coefficient| sum * x + coefficient)
+fn horner([lower @ .., highest]: &[f64; 8], x: f64) -> f64 {
+    lower.iter().rev().fold(*highest, |sum, coefficient| sum * x + coefficient)
 }
 
 type Rational = ([f64; 8], [f64; 8]);

@@ -84,9 +84,9 @@ struct Engine<'a, R, Q, W> {
     flight: Flight,
     /// The attempt whose end the router is being told of.
     finishing: Option<AttemptId>,
-    /// When each turn's user goes away, by client spec: ascending, because the patience is the same for all. Turns that
-    /// have been answered since are skipped when they come to the front.
-    patience: Vec<VecDeque<(Timestamp, u32)>>,
+    /// The turns in the order in which their users go away, by client spec: as they began, because the patience is the
+    /// same for all. Turns that have been answered since are skipped when they come to the front.
+    patience: Vec<VecDeque<u32>>,
     patience_at: Timestamp,
     wake: Timestamp,
     /// Wake-ups handed in without time passing.
@@ -293,7 +293,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let spec = self.spec(&turn);
         let until = now + spec.patience;
         self.gap.begins_to_wait(now);
-        self.patience[usize::from(turn.client)].push_back((until, index));
+        self.patience[usize::from(turn.client)].push_back(index);
         self.patience_at = self.patience_at.min(until);
         self.call(now, index, &turn, spec);
     }
@@ -305,17 +305,20 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     /// The turn whose patience is over first.
     fn lose_patience(&mut self, now: Timestamp) {
-        let impatient = self.patience.iter_mut().find(|queue| queue.front().is_some_and(|(at, _)| *at == now));
-        let turn = impatient.and_then(VecDeque::pop_front).map(|(_, turn)| turn);
+        let mut lost = None;
         self.patience_at = Timestamp::MAX;
-        for queue in &mut self.patience {
+        for (queue, spec) in self.patience.iter_mut().zip(&self.day.clients) {
+            let until = |turn: u32| self.turns[turn as usize].at + spec.patience;
+            if lost.is_none() {
+                lost = queue.pop_front_if(|turn| until(*turn) == now);
+            }
             // Whoever has been answered is patient.
             let is_patient = |turn: u32| matches!(self.results[turn as usize], Some(TurnResult::Answered(_)));
-            let patient = queue.iter().take_while(|(_, turn)| is_patient(*turn)).count();
+            let patient = queue.iter().take_while(|turn| is_patient(**turn)).count();
             queue.drain(..patient);
-            self.patience_at = self.patience_at.min(queue.front().map_or(Timestamp::MAX, |(at, _)| *at));
+            self.patience_at = self.patience_at.min(queue.front().map_or(Timestamp::MAX, |turn| until(*turn)));
         }
-        let Some(turn) = turn else { return };
+        let Some(turn) = lost else { return };
         match self.results[turn as usize] {
             Some(TurnResult::Answered(_)) => {}
             Some(TurnResult::Failed) => self.gap.gone(now),

@@ -49,10 +49,10 @@ pub struct World {
     throttled: Vec<Vec<Meter>>,
     /// Uses left of each scripted reply.
     script_left: Vec<u32>,
-    /// Whether any key ever dies: most worlds need not look.
-    mortal: bool,
-    /// By upstream, whether any single fault ever strikes there.
-    faulty: Vec<bool>,
+    /// Whether there is a record, a script, a throttle or a key that dies: most worlds need not look.
+    eventful: bool,
+    /// Whether any single fault ever strikes.
+    faulty: bool,
     /// Answers that are on record, where there are any.
     recall: Option<Recall>,
 }
@@ -135,8 +135,11 @@ impl World {
             meters,
             throttled: vec![Vec::new(); spec.throttles.len()],
             script_left: spec.script.iter().map(|scripted| scripted.times.unwrap_or(u32::MAX)).collect(),
-            mortal: spec.keys.iter().any(|key| !key.deaths.is_empty()),
-            faulty: spec.upstreams.iter().map(|upstream| upstream.faults != Faults::default()).collect(),
+            eventful: recall.is_some()
+                || !spec.script.is_empty()
+                || !spec.throttles.is_empty()
+                || spec.keys.iter().any(|key| !key.deaths.is_empty()),
+            faulty: spec.upstreams.iter().any(|upstream| upstream.faults != Faults::default()),
             recall,
             spec: spec.clone(),
         }
@@ -144,11 +147,8 @@ impl World {
 
     /// Makes a call at `now`, which never goes back, and says what will come of it.
     pub fn call(&mut self, now: Timestamp, call: &Call) -> Plan {
-        if let Some(recall) = &mut self.recall {
-            recall.count(now, call.upstream);
-        }
-        if !self.spec.script.is_empty()
-            && let Some(plan) = self.scripted(now, call)
+        if self.eventful
+            && let Some(plan) = self.special(now, call)
         {
             return plan;
         }
@@ -174,7 +174,7 @@ impl World {
             Change::Overload { upstream, episode } => self.forecasts[upstream.index()].force(episode),
             Change::Faults { upstream, faults } => {
                 self.spec.upstreams[upstream.index()].faults = faults;
-                self.faulty[upstream.index()] = faults != Faults::default();
+                self.faulty |= faults != Faults::default();
             }
             Change::Latency { upstream, latency } => self.spec.upstreams[upstream.index()].latency = latency,
             Change::Limits { project, upstream, quota } => {
@@ -183,12 +183,13 @@ impl World {
             }
             Change::Death { key, death } => {
                 self.spec.keys[key.index()].deaths.push(death);
-                self.mortal = true;
+                self.eventful = true;
             }
             Change::Revival { key } => self.spec.keys[key.index()].deaths.clear(),
             Change::Reply { ref scripted } => {
                 self.spec.script.insert(0, scripted.clone());
                 self.script_left.insert(0, scripted.times.unwrap_or(u32::MAX));
+                self.eventful = true;
             }
         }
     }
@@ -219,19 +220,17 @@ impl World {
         self.recall.as_ref().map_or(Reuse::default(), Recall::reuse)
     }
 
-    #[inline]
+    /// What comes of a call before it meets quota and weather.
+    #[cold]
+    fn special(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
+        if let Some(recall) = &mut self.recall {
+            recall.count(now, call.upstream);
+        }
+        self.scripted(now, call).or_else(|| self.dead(now, call)).or_else(|| self.throttled(now, call))
+    }
+
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
         let bits = call.luck.attempt;
-        if self.mortal
-            && let Some(plan) = self.dead(now, call)
-        {
-            return plan;
-        }
-        if !self.spec.throttles.is_empty()
-            && let Some(plan) = self.throttled(now, call)
-        {
-            return plan;
-        }
         let upstream = &self.spec.upstreams[call.upstream.index()];
         match call.endpoint {
             Endpoint::Generate => {}
@@ -263,7 +262,7 @@ impl World {
                 count(Ending::Status(503));
                 return refused(upstream, now, 503, bits);
             }
-            None if self.faulty[call.upstream.index()] => served(upstream, now, call, None),
+            None if self.faulty => served(upstream, now, call, None),
             None => {
                 count(Ending::Status(200));
                 return good(upstream, now, call, None);
@@ -274,7 +273,6 @@ impl World {
     }
 
     /// The scripted reply to this call, if there is one.
-    #[cold]
     fn scripted(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
         let (index, scripted) = self.spec.script.iter().enumerate().find(|(index, scripted)| {
             scripted.from <= now
@@ -298,7 +296,6 @@ impl World {
     }
 
     /// The refusal of a key that does not work for this model now.
-    #[cold]
     fn dead(&self, now: Timestamp, call: &Call) -> Option<Plan> {
         let of_this_call = |death: &&Death| {
             death.from <= now && now < death.until && death.upstream.is_none_or(|only| only == call.upstream)
@@ -311,7 +308,6 @@ impl World {
     }
 
     /// The refusal of an address throttle that stops this call. Calls that pass are counted.
-    #[cold]
     fn throttled(&mut self, now: Timestamp, call: &Call) -> Option<Plan> {
         let upstream = &self.spec.upstreams[call.upstream.index()];
         for (throttle, meters) in self.spec.throttles.iter().zip(&mut self.throttled) {
@@ -385,7 +381,7 @@ fn served(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Durati
     }
 }
 
-#[inline]
+#[inline(always)]
 fn good(upstream: &Upstream, now: Timestamp, call: &Call, known: Option<Duration>) -> Plan {
     let bits = match upstream.latency.per {
         Per::Turn => call.luck.turn,

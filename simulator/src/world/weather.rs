@@ -15,6 +15,8 @@ pub(super) struct Forecast {
     current: usize,
     /// What the operator of the mock, or a scenario's change, says instead.
     forced: Option<Episode>,
+    /// The probability that was last asked for, and until when it stays as it is.
+    known: (f64, Timestamp),
 }
 
 impl Forecast {
@@ -33,18 +35,28 @@ impl Forecast {
                 steps.push((at, p));
             }
         }
-        Self { steps, current: 0, forced: None }
+        Self { steps, current: 0, forced: None, known: (0.0, Timestamp::ZERO) }
     }
 
     /// The probability of a 503 now.
+    #[inline]
     pub(super) fn p503(&mut self, now: Timestamp) -> f64 {
+        let (p503, until) = self.known;
+        if now < until { p503 } else { self.look_up(now) }
+    }
+
+    #[cold]
+    fn look_up(&mut self, now: Timestamp) -> f64 {
         while self.steps.get(self.current + 1).is_some_and(|(from, _)| *from <= now) {
             self.current += 1;
         }
-        match self.forced {
-            Some(forced) if forced.from <= now && now < forced.until => forced.p503,
-            Some(_) | None => self.steps[self.current].1,
-        }
+        let next = self.steps.get(self.current + 1).map_or(Timestamp::MAX, |(from, _)| *from);
+        self.known = match self.forced {
+            Some(forced) if now < forced.from => (self.steps[self.current].1, next.min(forced.from)),
+            Some(forced) if now < forced.until => (forced.p503, forced.until),
+            Some(_) | None => (self.steps[self.current].1, next),
+        };
+        self.known.0
     }
 
     /// What was forecast for any moment.
@@ -56,6 +68,7 @@ impl Forecast {
     /// Overrides the forecast for a time.
     pub(super) fn force(&mut self, episode: Episode) {
         self.forced = Some(episode);
+        self.known.1 = Timestamp::ZERO;
     }
 
     /// The steps, from zero on.
