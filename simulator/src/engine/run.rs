@@ -69,8 +69,8 @@ struct Engine<'a, R, Q, W> {
     first_tiers: Vec<TierId>,
     turns: Vec<Turn>,
     states: Vec<TurnState>,
-    /// What became of each turn; none while it goes on.
-    results: Vec<Option<TurnResult>>,
+    /// When each turn was answered; [`Timestamp::MAX`] while it is not.
+    answered_at: Vec<Timestamp>,
     /// Attempts made so far, by turn and upstream: what an attempt's luck hangs on.
     tries: Vec<u16>,
     /// Whether any users think before another turn; most clients are of no closed loop.
@@ -120,12 +120,8 @@ struct TurnState {
     behaviour: Behaviour,
     /// What became of its last call.
     failure: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TurnResult {
-    Answered(Timestamp),
-    Failed,
+    /// Nobody waits for an answer any more, and none has come.
+    has_failed: bool,
 }
 
 /// One client call.
@@ -137,7 +133,18 @@ struct Request {
     /// That answer came from a tier which is not the model's first.
     fallback: bool,
     relayed: bool,
-    closed: bool,
+    client: Client,
+}
+
+/// Where the client is that made a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Client {
+    /// It waits for the outcome.
+    Waits,
+    /// Its user went away before there was one.
+    Left,
+    /// It has the outcome: the request is closed.
+    Knows,
 }
 
 /// A router that wants to be woken this often without time passing is stuck.
@@ -160,7 +167,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             base: 0,
             first_tiers: Vec::new(),
             states: vec![TurnState::default(); planned],
-            results: vec![None; planned],
+            answered_at: vec![Timestamp::MAX; planned],
             tries: vec![0; planned * day.world.upstreams.len()],
             turns,
             are_thinking: day.clients.iter().any(|client| matches!(client.arrivals, Arrivals::Closed { .. })),
@@ -223,12 +230,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.tally.faults.unclosed = self.open;
         self.tally.longest_gap = self.gap.longest();
         self.tally.end = self.now;
-        let ends = self.turns.iter().zip(&self.results).map(|(turn, result)| match *result {
-            Some(TurnResult::Answered(end)) => TurnEnd { at: turn.at, end, answered: true },
-            Some(TurnResult::Failed) | None => {
-                let patience = self.day.clients[usize::from(turn.client)].patience;
-                TurnEnd { at: turn.at, end: turn.at + patience, answered: false }
-            }
+        let ends = self.turns.iter().zip(&self.answered_at).map(|(turn, end)| {
+            let answered = *end < Timestamp::MAX;
+            TurnEnd { at: turn.at, end: if answered { *end } else { turn.at + self.spec(turn).patience }, answered }
         });
         self.tally.turns = ends.collect();
         Ended { tally: self.tally, router: self.router, world: self.world }
@@ -268,7 +272,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             What::FirstByte(slot) => self.first_byte(now, slot),
             What::Finished(slot) => self.finished(now, slot, Stage::Running),
             What::Abandoned(slot) => self.finished(now, slot, Stage::Abandoned),
-            What::Call(turn) if self.results[turn as usize].is_some() => {}
+            What::Call(turn) if self.is_over(turn) => {}
             What::Call(index) => {
                 let turn = self.turns[index as usize];
                 self.call(now, index, &turn, self.spec(&turn));
@@ -313,19 +317,18 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
                 lost = queue.pop_front_if(|turn| until(*turn) == now);
             }
             // Whoever has been answered is patient.
-            let is_patient = |turn: u32| matches!(self.results[turn as usize], Some(TurnResult::Answered(_)));
+            let is_patient = |turn: u32| self.answered_at[turn as usize] < Timestamp::MAX;
             let patient = queue.iter().take_while(|turn| is_patient(**turn)).count();
             queue.drain(..patient);
             self.patience_at = self.patience_at.min(queue.front().map_or(Timestamp::MAX, |turn| until(*turn)));
         }
         let Some(turn) = lost else { return };
-        match self.results[turn as usize] {
-            Some(TurnResult::Answered(_)) => {}
-            Some(TurnResult::Failed) => self.gap.gone(now),
-            None => {
-                self.gap.gone(now);
-                self.go_away(now, turn);
-            }
+        if self.answered_at[turn as usize] < Timestamp::MAX {
+            return;
+        }
+        self.gap.gone(now);
+        if !self.states[turn as usize].has_failed {
+            self.go_away(now, turn);
         }
     }
 
@@ -335,24 +338,34 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let same = |turn: &&Turn| turn.at == began;
         let place = self.turns[first..self.planned].iter().take_while(same).position(|turn| turn.key == key);
         let Some(turn) = place.map(|place| first + place).filter(|turn| *turn < self.next_turn) else { return };
-        if self.results[turn].is_none() {
+        if !self.is_over(turn as u32) {
             self.go_away(now, turn as u32);
         }
     }
 
     fn go_away(&mut self, now: Timestamp, turn: u32) {
         let state = self.states[turn as usize];
-        let running = state.request.checked_sub(1).filter(|index| !self.requests[*index as usize].closed);
+        let waits = |index: &u32| self.requests[*index as usize].client == Client::Waits;
+        let running = state.request.checked_sub(1).filter(waits);
         self.fail(now, turn, if running.is_some() { PATIENCE } else { state.failure });
+        let Some(index) = running else { return };
+        let request = &mut self.requests[index as usize];
+        request.client = Client::Left;
         // Nobody stops an answer that is already being read, but it comes too late.
-        if let Some(index) = running.filter(|index| !self.requests[*index as usize].relayed) {
+        if !request.relayed {
             self.deliver(now, Input::Cancelled { request: RequestId::new(u64::from(index) + 1) });
         }
     }
 
+    /// Whether a turn has been answered or has failed.
+    fn is_over(&self, turn: u32) -> bool {
+        self.answered_at[turn as usize] < Timestamp::MAX || self.states[turn as usize].has_failed
+    }
+
     /// A client calls.
     fn call(&mut self, now: Timestamp, index: u32, turn: &Turn, spec: &clients::Spec) {
-        self.requests.push(Request { turn: index, good: false, fallback: false, relayed: false, closed: false });
+        let client = Client::Waits;
+        self.requests.push(Request { turn: index, good: false, fallback: false, relayed: false, client });
         let number = self.requests.len() as u32;
         let state = &mut self.states[index as usize];
         state.request = number;
@@ -522,11 +535,12 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     /// A client has the outcome of its call.
     fn close(&mut self, now: Timestamp, id: RequestId, verdict: &Verdict) {
         let index = id.get().wrapping_sub(1);
-        let Some(request) = self.requests.get_mut(index as usize).filter(|request| !request.closed) else {
+        let Some(request) = self.requests.get_mut(index as usize).filter(|request| request.client != Client::Knows)
+        else {
             self.tally.faults.unknown_requests += 1;
             return;
         };
-        request.closed = true;
+        let client = std::mem::replace(&mut request.client, Client::Knows);
         self.open -= 1;
         let Request { turn, good, fallback, .. } = *request;
         let answered = verdict.outcome == Outcome::Answered && good;
@@ -538,7 +552,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
             || verdict.outcome == Outcome::Cut && verdict.status == 200;
         self.tally.errors_in_streams += u64::from(in_stream);
         self.witness.call(now, answered);
-        if self.results[turn as usize].is_some() {
+        if client == Client::Left {
             return;
         }
         if answered {
@@ -561,7 +575,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn succeed(&mut self, now: Timestamp, turn: u32, fallback: bool) {
-        self.results[turn as usize] = Some(TurnResult::Answered(now));
+        self.answered_at[turn as usize] = now;
         self.tally.fallback_answers += u64::from(fallback);
         self.gap.answered(now);
         self.witness.turn(TurnSeen { turn, from: self.turns[turn as usize].at, to: now, answered: true, fallback });
@@ -571,7 +585,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
     }
 
     fn fail(&mut self, now: Timestamp, turn: u32, failure: u8) {
-        self.results[turn as usize] = Some(TurnResult::Failed);
+        self.states[turn as usize].has_failed = true;
         self.tally.failures[usize::from(failure)] += 1;
         let from = self.turns[turn as usize].at;
         self.witness.turn(TurnSeen { turn, from, to: now, answered: false, fallback: false });
@@ -592,7 +606,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let number = self.turns.len() as u32;
         self.turns.push(next);
         self.states.push(TurnState::default());
-        self.results.push(None);
+        self.answered_at.push(Timestamp::MAX);
         self.tries.extend(std::iter::repeat_n(0, self.day.world.upstreams.len()));
         self.set(next.at, What::Turn(number));
     }
