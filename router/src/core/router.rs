@@ -135,10 +135,7 @@ impl Route for Router {
         }
         match input {
             // Nothing starts before: its name for a deployment would be read under the new settings.
-            Input::Configured { settings } => {
-                self.configure(scene, settings);
-                self.serve_due(scene);
-            }
+            Input::Configured { settings } => self.configure(scene, settings),
             Input::Clock { wall } => self.set_clock(scene, wall),
             Input::Arrived(arrived) => self.arrive(scene, arrived),
             Input::FirstByte { attempt } => self.first_byte(scene, Handle::unpack(attempt.get())),
@@ -208,10 +205,17 @@ impl Router {
     }
 
     /// Starts what came free by time alone, and asks whoever wanted to be asked by now.
+    #[inline]
     fn serve_due<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
-        let now = scene.now;
+        if scene.now >= self.waiting.opens().min(self.reviews.quiet_until()) {
+            self.serve(scene);
+        }
+    }
+
+    #[inline(never)]
+    fn serve<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
         self.start_waiters(scene);
-        while let Some((_, (handle, ticket))) = self.reviews.pop_due(now) {
+        while let Some((_, (handle, ticket))) = self.reviews.pop_due(scene.now) {
             self.review(scene, handle, ticket);
         }
     }
@@ -403,6 +407,7 @@ impl Router {
         }
     }
 
+    #[inline(never)]
     fn start_next<O: Observer>(&mut self, scene: &mut Scene<'_, O>) {
         let soon = scene.now + Duration::from_nanos(1);
         loop {
@@ -661,6 +666,7 @@ impl Router {
         self.lay_out_sheets();
         self.measure_capacity();
         self.rehome(scene, &old);
+        self.serve_due(scene);
     }
 
     /// Forgets what was last seen of every deployment.

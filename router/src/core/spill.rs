@@ -21,13 +21,13 @@ const SPAN_MIN: f64 = 60.0;
 /// A rate over the trailing ten minutes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Trailing {
-    /// What was counted in the running slot, and when it ends.
+    /// What was counted in the running slot, and when it ends; [`Timestamp::ZERO`] before the first.
     newest: u64,
     ends: Timestamp,
     /// The slots before it, each at its number's remainder, and their sum.
     slots: Vec<u64>,
     sum: u64,
-    /// When counting began; [`Timestamp::MAX`] before.
+    /// When counting began.
     since: Timestamp,
 }
 
@@ -48,13 +48,15 @@ impl Trailing {
     /// Counts `amount` at `now`.
     #[inline]
     pub(super) fn add(&mut self, now: Timestamp, amount: u64) {
-        self.since = self.since.min(now);
         self.advance(now);
         self.newest += amount;
     }
 
     /// Amount per second.
     pub(super) fn per_second(&mut self, now: Timestamp) -> f64 {
+        if self.ends == Timestamp::ZERO {
+            return 0.0;
+        }
         self.advance(now);
         // The newest slot has only begun.
         let whole = (SLOTS - 1) as f64 * SLOT.as_secs_f64();
@@ -73,10 +75,13 @@ impl Trailing {
     /// Puts the running slot behind the others, and empties all up to that of `now`.
     #[cold]
     fn begin_slot(&mut self, now: Timestamp) {
+        if self.ends == Timestamp::ZERO {
+            self.since = now;
+        }
         let place = |slot: u64| (slot % SLOTS as u64) as usize;
         let slot = now.as_nanos() / SLOT.as_nanos();
         let begins = self.ends.as_nanos() / SLOT.as_nanos();
-        self.slots[place(begins - 1)] = self.newest;
+        self.slots[place(begins.saturating_sub(1))] = self.newest;
         self.sum += std::mem::take(&mut self.newest);
         for step in 0..(slot + 1 - begins).min(SLOTS as u64) {
             self.sum -= std::mem::take(&mut self.slots[place(slot - step)]);
@@ -87,7 +92,7 @@ impl Trailing {
 
 impl Default for Trailing {
     fn default() -> Self {
-        Self { newest: 0, ends: Timestamp::ZERO + SLOT, slots: vec![0; SLOTS], sum: 0, since: Timestamp::MAX }
+        Self { newest: 0, ends: Timestamp::ZERO, slots: vec![0; SLOTS], sum: 0, since: Timestamp::ZERO }
     }
 }
 
