@@ -6,15 +6,14 @@
 
 use super::budget::worst_case;
 use super::cooldown::Gate;
-use super::ids::{DeploymentId, TierId};
-use super::latency::latest_start;
+use super::ids::{DeploymentId, ModelId, TierId};
 use super::output::{Cause, Spill, Why};
 use super::plan::endpoint_offset;
 use super::quota::Rules;
 use super::router::Router;
 use super::settings::Priority;
 use super::spill::{Scales, starved_price};
-use super::state::{Probes, Request};
+use super::state::{Marks, Probes, Request, Sent};
 use super::time::{Duration, Timestamp};
 use super::units::Usd;
 
@@ -99,38 +98,62 @@ struct Prospects {
 }
 
 impl Router {
-    /// What `request` does next. `ahead` is how many of its kind wait already.
-    pub(super) fn decide(&mut self, now: Timestamp, request: &Request, ahead: u32) -> Decision {
+    /// What `request` does next. Where it `arrives`, those of its kind that wait already are ahead of it.
+    pub(super) fn decide(&mut self, now: Timestamp, request: &Request, arrives: bool) -> Decision {
         let Some(model) = request.model else { return Decision::GiveUp };
+        let Some(&tier) = self.plan.models[model.index()].first() else { return Decision::GiveUp };
+        let first = self.offer(now, request, tier, 0);
+        match &first {
+            // Nearly all, as long as nothing is wrong.
+            Offer::Ready(pick, from) if self.is_plainly_worth(now, request, tier, *from) => {
+                self.start(now, request, (tier, 0), pick, *from, None)
+            }
+            Offer::Ready(..) | Offer::Later { .. } | Offer::Never(_) => {
+                self.weigh(now, request, model, &first, arrives)
+            }
+        }
+    }
+
+    /// Weighs what all tiers of a model can do, the first of which offers `first`.
+    #[inline(never)]
+    fn weigh(&mut self, now: Timestamp, request: &Request, model: ModelId, first: &Offer, arrives: bool) -> Decision {
         let tiers = self.plan.models[model.index()].len();
         let mut prospects =
             Prospects { shared: Timestamp::MAX, own: Timestamp::MAX, latest: Timestamp::ZERO, first: None };
         let mut left: Option<(TierId, Spill, Scales)> = None;
         for position in 0..tiers {
             let tier = self.plan.models[model.index()][position];
-            match self.offer(now, request, tier, position) {
+            let later;
+            let offer = if position == 0 {
+                first
+            } else {
+                later = self.offer(now, request, tier, position);
+                &later
+            };
+            match *offer {
                 Offer::Never(cause) => {
                     let why = if cause == Cause::ContextWindow { Spill::Unsuited } else { Spill::Exhausted };
                     left = left.or(Some((tier, why, Scales::NONE)));
                 }
-                Offer::Ready(pick, from) => {
-                    if self.is_plainly_worth(now, request, tier, position, from) {
+                Offer::Ready(ref pick, from) => {
+                    if position > 0 && self.is_plainly_worth(now, request, tier, from) {
                         return self.start(now, request, (tier, position), pick, from, left);
                     }
                     let scales = self.scales(now, request, tier, position, from);
                     match self.is_worth(now, request, tier, position, &scales) {
                         Ok(()) => return self.start(now, request, (tier, position), pick, from, left),
                         Err(_) if from <= now && self.probe_is_due(now, tier, request) => {
-                            let pick = Pick { probes: Probes { node: true, ..pick.probes }, ..pick };
-                            return self.start(now, request, (tier, position), pick, from, left);
+                            let pick = Pick { probes: pick.probes.with(Probes::NODE), ..*pick };
+                            return self.start(now, request, (tier, position), &pick, from, left);
                         }
                         Err(why) => left = Some((tier, why, scales)),
                     }
                 }
                 Offer::Later { until, cause, own } => {
+                    self.refresh_latency(now, request, tier);
                     let latest = self.latest_start(now, request, tier);
                     prospects.add(until, own, latest, tier, cause);
-                    match self.accept_wait(now, request, tier, position, until, latest, ahead) {
+                    match self.accept_wait(now, request, tier, position, until, latest, arrives) {
                         Ok(Some(review)) => {
                             return Decision::Wait {
                                 review: if own { review.min(until) } else { review },
@@ -151,12 +174,17 @@ impl Router {
         prospects.decision()
     }
 
+    /// The upstream model of a tier, for such calls.
+    pub(super) fn node(&self, request: &Request, tier: TierId) -> usize {
+        (self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint)) as usize
+    }
+
     fn start(
         &self,
         now: Timestamp,
         request: &Request,
         (tier, position): (TierId, usize),
-        pick: Pick,
+        pick: &Pick,
         from: Timestamp,
         left: Option<(TierId, Spill, Scales)>,
     ) -> Decision {
@@ -168,8 +196,8 @@ impl Router {
         let why = if let Some(usable_ppm) = pick.panic {
             Why::Panic { usable_ppm }
         } else if pick.probes.any() {
-            let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-            let health = &self.nodes[node as usize].health;
+            let node = self.node(request, tier);
+            let health = &self.nodes[node].health;
             Why::Probe { failure_ppm: failure_ppm(health.failure(now, &self.plan.settings.knobs)) }
         } else if let Some((_, cause, scales)) = left {
             Why::Spill { cause, failure_ppm: failure_ppm(scales.failure), quota_ppm: (scales.quota * 1e6) as u32 }
@@ -180,21 +208,14 @@ impl Router {
         } else {
             Why::First
         };
-        Decision::Start { tier, position, pick, why, left: left.map(|(tier, why, _)| (tier, why)) }
+        Decision::Start { tier, position, pick: *pick, why, left: left.map(|(tier, why, _)| (tier, why)) }
     }
 
     /// Whether an attempt on a model in health is worth making even if it fails as often as it possibly may: most are,
     /// and need no closer look.
-    fn is_plainly_worth(
-        &mut self,
-        now: Timestamp,
-        request: &Request,
-        tier: TierId,
-        position: usize,
-        from: Timestamp,
-    ) -> bool {
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        let health = &self.nodes[node as usize].health;
+    fn is_plainly_worth(&mut self, now: Timestamp, request: &Request, tier: TierId, from: Timestamp) -> bool {
+        let node = self.node(request, tier);
+        let health = &self.nodes[node].health;
         if health.is_degraded() {
             return false;
         }
@@ -202,8 +223,8 @@ impl Router {
         let delay = from.since(now).as_secs_f64() + health.failure_delay() * failure;
         let in_health = health.failure_in_health();
         let quota = if self.is_starved(now, tier) { starved_price(in_health) } else { 0.0 };
-        let price = 1.0 + self.dearth_behind(request, position);
-        (1.0 - failure - quota) * price > self.plan.settings.knobs.spend_latency_weight * delay + ROUNDING
+        // However dear the money of the next tier is, it is worth no less than its face value.
+        1.0 - failure - quota > self.plan.settings.knobs.spend_latency_weight * delay + ROUNDING
     }
 
     /// Whether an attempt on `tier` is worth making now, or what speaks for leaving it to a later tier.
@@ -216,8 +237,8 @@ impl Router {
         scales: &Scales,
     ) -> Result<(), Spill> {
         let (dearer, rival) = self.later_prices(request, tier, position);
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        let degraded = self.nodes[node as usize].health.is_degraded();
+        let node = self.node(request, tier);
+        let degraded = self.nodes[node].health.is_degraded();
         let worth = !dearer || scales.worth(&self.plan.settings.knobs);
         // Degraded, but worth its money against a dearer tier; one that costs no more is simply better if it is well.
         if worth && !(degraded && rival) {
@@ -231,8 +252,8 @@ impl Router {
         if typical(other) > typical(tier) {
             return Ok(());
         }
-        let node = self.plan.tiers[other.index()].node + endpoint_offset(request.endpoint);
-        let failure = self.nodes[node as usize].health.failure(now, &self.plan.settings.knobs);
+        let node = self.node(request, other);
+        let failure = self.nodes[node].health.failure(now, &self.plan.settings.knobs);
         if failure < scales.failure { Err(Spill::Degraded) } else { Ok(()) }
     }
 
@@ -246,19 +267,20 @@ impl Router {
         position: usize,
         until: Timestamp,
         latest: Timestamp,
-        ahead: u32,
+        arrives: bool,
     ) -> Result<Option<Timestamp>, Spill> {
         let Some(other) = self.alternative(now, request, position) else { return Ok(None) };
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        let health = &self.nodes[node as usize].health;
+        let node = self.node(request, tier);
+        let health = &self.nodes[node].health;
         let knobs = &self.plan.settings.knobs;
         let dearth = self.dearth(request, other);
         let base = if health.is_degraded() { knobs.queue_patience_degraded } else { knobs.queue_patience };
-        let patience = base + knobs.queue_patience.mul_f64(dearth);
+        let patience = if dearth == 0.0 { base } else { base + knobs.queue_patience.mul_f64(dearth) };
         let gives_up = request.since + patience;
         let predicted = if knobs.spill_predict {
-            let state = &self.tiers[self.plan.tiers[tier.index()].owner as usize];
-            let useful = state.nominal_rpm.map(|rpm| f64::from(rpm) / 60.0 * (1.0 - health.failure(now, knobs)));
+            let ahead = if arrives { request.kind().map_or(0, |kind| self.waiting.ahead(kind)) } else { 0 };
+            let nominal = self.tiers[self.plan.tiers[tier.index()].owner as usize].nominal_rpm.filter(|_| ahead > 0);
+            let useful = nominal.map(|rpm| f64::from(rpm) / 60.0 * (1.0 - health.failure(now, knobs)));
             let queue =
                 useful.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(f64::from(ahead) / rate.max(1e-6)));
             until.max(now + queue)
@@ -306,8 +328,8 @@ impl Router {
 
     fn scales(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize, from: Timestamp) -> Scales {
         let starved = self.is_starved(now, tier);
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        let health = &self.nodes[node as usize].health;
+        let node = self.node(request, tier);
+        let health = &self.nodes[node].health;
         let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
         let delay = from.since(now) + Duration::from_secs_f64(health.failure_delay() * failure);
@@ -337,8 +359,8 @@ impl Router {
 
     /// Whether a single probe of a model that is not worth its quota may go now.
     fn probe_is_due(&self, now: Timestamp, tier: TierId, request: &Request) -> bool {
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
-        self.nodes[node as usize].health.probing.due(now, &self.plan.settings.knobs) <= now
+        let node = self.node(request, tier);
+        self.nodes[node].health.probing.due(now, &self.plan.settings.knobs) <= now
     }
 
     /// Whether the tier's day quota falls short of the forecast demand until the reset.
@@ -369,12 +391,33 @@ impl Router {
         state.starved
     }
 
+    /// Works out anew how long such answers of a tier take, where enough has been seen since it was last asked. Asks for
+    /// what [`Router::latest_start`] wants to know.
+    fn refresh_latency(&mut self, now: Timestamp, request: &Request, tier: TierId) {
+        let (stream, index) = (request.stream, self.node(request, tier));
+        let node = &mut self.nodes[index];
+        let running = node.in_flight as usize;
+        let latency = node.latency_mut(stream);
+        if !latency.is_stale(running) {
+            return latency.ask(request.deadline.since(request.arrived), self.plan.settings.knobs.queue_deadline_risk);
+        }
+        let is_such = |other: &Sent| {
+            let marks = other.marks;
+            other.place.node as usize == index
+                && marks.has(Marks::STREAM) == stream
+                && !(stream && marks.has(Marks::FIRST_BYTE))
+        };
+        let others = self.attempts.iter().map(|(_, other)| self.register.sent(*other));
+        latency.refresh(others.filter(is_such).map(|other| now.since(other.dispatched)));
+    }
+
     /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.
     pub(super) fn latest_start(&self, now: Timestamp, request: &Request, tier: TierId) -> Timestamp {
-        let node = self.plan.tiers[tier.index()].node + endpoint_offset(request.endpoint);
+        let node = self.node(request, tier);
         let knobs = &self.plan.settings.knobs;
-        let latency = self.nodes[node as usize].latency(request.stream);
-        let latest = latest_start(request.arrived, request.deadline, latency, knobs);
+        let latency = self.nodes[node].latency(request.stream);
+        let needed = latency.needed(request.deadline.since(request.arrived), knobs.queue_deadline_risk);
+        let latest = request.deadline - needed;
         latest.max(now + knobs.retry_backoff_max).min(request.deadline)
     }
 
@@ -387,9 +430,9 @@ impl Router {
             return Offer::Never(Cause::ContextWindow);
         }
         let plan = &self.plan.tiers[tier.index()];
-        let (node, provider) = ((plan.node + endpoint_offset(request.endpoint)) as usize, plan.provider as usize);
+        let (node, provider) = (self.node(request, tier), plan.provider as usize);
         let knobs = &self.plan.settings.knobs;
-        let mut probes = Probes::default();
+        let mut probes = Probes::NONE;
         if request.tried >> position & 1 == 1 {
             let until = self.nodes[node].retries.allows_at(now, knobs);
             if until > now {
@@ -398,7 +441,7 @@ impl Router {
         }
         match self.providers[provider].gate(now, knobs.probe_concurrent) {
             Gate::Open => {}
-            Gate::Probe => probes.provider = true,
+            Gate::Probe => probes = Probes::PROVIDER,
             Gate::Closed(until, cause) => return later(until, cause),
         }
         if self.nodes[node].health.is_degraded() {
@@ -408,7 +451,7 @@ impl Router {
             let mut until = health.throttled_until(now, nominal, knobs);
             if until == Timestamp::MAX {
                 until = health.probing.due(now, knobs);
-                probes.node = true;
+                probes = probes.with(Probes::NODE);
             }
             if until > now {
                 return later(until, Cause::Overload);

@@ -6,7 +6,28 @@
 
 /// The 64 bits drawn for this key.
 pub const fn draw(seed: u64, stream: u64, entity: u64, index: u64) -> u64 {
-    mix(mix(mix(mix(seed) ^ stream) ^ entity) ^ index)
+    Source::of(seed, stream).draw(entity, index)
+}
+
+/// One stream of one seed, for whoever draws from it often: what all its draws have in common, mixed beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source(u64);
+
+impl Source {
+    /// The stream `stream` of `seed`.
+    pub const fn of(seed: u64, stream: u64) -> Self {
+        Self(mix(mix(seed) ^ stream))
+    }
+
+    /// The 64 bits drawn for this key, as [`draw`] gives them.
+    pub const fn draw(self, entity: u64, index: u64) -> u64 {
+        mix(mix(self.0 ^ entity) ^ index)
+    }
+}
+
+/// Which of `count` things these drawn bits mean, from 0; 0 when there is none.
+pub(super) fn drawn(bits: u64, count: usize) -> usize {
+    ((u128::from(bits) * count as u128) >> 64) as usize
 }
 
 /// A uniform number in [0, 1) from drawn bits: the upper 53 of them.

@@ -7,11 +7,11 @@ use super::facts::{Ending, Transport};
 use super::input::{Finished, Scope};
 use super::observer::{Note, Observer, Provenance};
 use super::output::{Cause, Outcome, Verdict};
-use super::plan::endpoint_offset;
+use super::plan::first_kind;
 use super::retry::back_off;
 use super::router::{Router, STREAM_BACK_OFF, STREAM_COOLDOWN, Scene};
 use super::slab::Handle;
-use super::state::{Attempt, Fault, Request, Stage, infer_fault};
+use super::state::{Fault, Marks, Probes, Request, Sent, Stage, infer_fault};
 use super::time::{Duration, Timestamp};
 use super::units::Usd;
 use super::window::Charge;
@@ -26,17 +26,17 @@ impl Router {
     pub(super) fn first_byte<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
         let now = scene.now;
         let Some(attempt) = self.attempts.get_mut(handle) else { return };
-        if attempt.first_byte {
+        if attempt.marks.has(Marks::FIRST_BYTE) {
             return;
         }
-        attempt.first_byte = true;
-        let attempt = *attempt;
+        attempt.marks = attempt.marks.with(Marks::FIRST_BYTE);
+        let attempt = self.register.sent(*attempt);
         self.accept(scene, now, handle);
-        if !attempt.stream {
+        if !attempt.marks.has(Marks::STREAM) {
             return;
         }
         self.learn_latency(&attempt, true, now, false);
-        let Some(request) = attempt.request else { return };
+        let request = attempt.request;
         if self.requests.get(request).is_some_and(|request| request.stage == Stage::Running(handle)) {
             self.relay(request, handle);
         }
@@ -45,12 +45,13 @@ impl Router {
     /// Counts an attempt as accepted at `at`, once.
     pub(super) fn accept<O: Observer>(&mut self, scene: &mut Scene<'_, O>, at: Timestamp, handle: Handle) {
         let Some(attempt) = self.attempts.get_mut(handle) else { return };
-        if attempt.accepted.is_some() {
+        if attempt.is_accepted() {
             return;
         }
-        attempt.accepted = Some(at);
-        let probes_node = std::mem::take(&mut attempt.probes.node);
-        let node_index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        attempt.accepted = at;
+        let probes_node = attempt.probes.has(Probes::NODE);
+        attempt.probes = attempt.probes.without(Probes::NODE);
+        let node_index = self.register.sent(*attempt).place.node;
         let health = &mut self.nodes[node_index as usize].health;
         health.accept(at, &self.plan.settings.knobs);
         if probes_node {
@@ -73,13 +74,15 @@ impl Router {
 
     /// An attempt is over.
     pub(super) fn finish<O: Observer>(&mut self, scene: &mut Scene<'_, O>, finished: Finished) {
-        let handle = Handle::unpack(finished.attempt.get());
-        let Some(attempt) = self.attempts.remove(handle) else { return };
+        let Some(handle) = Handle::unpack(finished.attempt.get()) else { return };
+        let Some(attempt) = self.attempts.take(handle) else { return };
+        self.requests.free(handle.slot(), &self.attempts);
+        let attempt = self.register.sent(attempt);
         let ruling = classify(finished.ending, &finished.facts, self.plan.settings.knobs.scope_overload);
         let abandoned = finished.ending == Ending::Transport(Transport::Abandoned);
         let answered = ruling.next == Next::Done;
         self.sites[attempt.place.site as usize].in_flight -= 1;
-        self.nodes[(attempt.place.node + endpoint_offset(attempt.endpoint)) as usize].in_flight -= 1;
+        self.nodes[attempt.place.node as usize].in_flight -= 1;
 
         self.settle_quota(&attempt, &finished, &ruling);
         let cost = self.settle_money(scene.now, &attempt, &finished, &ruling);
@@ -90,12 +93,12 @@ impl Router {
         scene.tell(|| Note::Classified {
             request: attempt.id,
             attempt: finished.attempt,
-            deployment: attempt.deployment,
+            deployment: attempt.way.deployment,
             class: ruling.class,
             scope,
         });
 
-        let Some(owner) = attempt.request else { return };
+        let owner = attempt.request;
         let Some(request) = self.requests.get_mut(owner) else { return };
         request.spend += cost;
         match request.stage {
@@ -121,19 +124,18 @@ impl Router {
         scene: &mut Scene<'_, O>,
         owner: Handle,
         handle: Handle,
-        attempt: &Attempt,
+        attempt: &Sent,
         finished: &Finished,
         ruling: &Ruling,
     ) {
         match ruling.next {
             Next::Done => {
-                self.relay(owner, handle);
-                self.close(owner, Verdict::new(Outcome::Answered, 200));
+                self.answer(owner, handle);
             }
             Next::Return => self.pass_on(owner, handle, finished),
             Next::Elsewhere => {
                 if self.take_elsewhere(owner, ruling.class) {
-                    self.advance(scene, owner, 0);
+                    self.advance(scene, owner);
                 } else {
                     self.pass_on(owner, handle, finished);
                 }
@@ -143,7 +145,7 @@ impl Router {
                     self.leave_tier(owner, attempt);
                 }
                 if self.may_retry(scene, owner, attempt, ruling) {
-                    self.advance(scene, owner, 0);
+                    self.advance(scene, owner);
                 } else {
                     self.fail(scene, owner);
                 }
@@ -177,10 +179,10 @@ impl Router {
     }
 
     /// Leaves the tier of an attempt to others, unless it is the only one that takes the request.
-    fn leave_tier(&mut self, owner: Handle, attempt: &Attempt) {
+    fn leave_tier(&mut self, owner: Handle, attempt: &Sent) {
         let Some(request) = self.requests.get_mut(owner) else { return };
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
-        let left = tiers.iter().position(|tier| self.plan.tiers[tier.index()].owner == attempt.tier);
+        let left = tiers.iter().position(|tier| self.plan.tiers[tier.index()].owner == attempt.way.tier);
         let others = left.map_or(request.suited, |position| request.suited & !(1 << position));
         if others != 0 {
             request.suited = others;
@@ -192,14 +194,14 @@ impl Router {
         &mut self,
         scene: &mut Scene<'_, O>,
         owner: Handle,
-        attempt: &Attempt,
+        attempt: &Sent,
         ruling: &Ruling,
     ) -> bool {
         let settings = &self.plan.settings;
         let Some(request) = self.requests.get_mut(owner) else { return false };
         request.stage = Stage::Deciding;
         request.since = scene.now;
-        let node = attempt.place.node + endpoint_offset(attempt.endpoint);
+        let node = attempt.place.node;
         let failures = &mut request.failures;
         failures.last = Some(ruling.class);
         failures.key = Some(attempt.place.key);
@@ -254,22 +256,22 @@ impl Router {
         self.close(owner, Verdict { causes, retry_after, ..Verdict::new(Outcome::Failed, 503) });
     }
 
-    fn settle_quota(&mut self, attempt: &Attempt, finished: &Finished, ruling: &Ruling) {
+    fn settle_quota(&mut self, attempt: &Sent, finished: &Finished, ruling: &Ruling) {
         let charge = match ruling.quota {
             Quota::Charged => Charge::Charged,
             Quota::Refunded => Charge::Void,
             Quota::AsErrors => Charge::Errored,
         };
-        let offset = endpoint_offset(attempt.endpoint);
         let tokens = finished.usage.map(|usage| usage.input.get());
-        let index = attempt.place.quota + offset;
+        let index = attempt.place.quota;
         if self.quotas[index as usize].settle(attempt.quota, tokens, charge) {
             self.sheets.touch_quota(index);
             // Room may have come back before its time.
             self.waiting.stir();
         }
-        if attempt.quota.contested {
-            let charging = &mut self.nodes[(attempt.place.node + offset) as usize].charging;
+        if attempt.marks.has(Marks::CONTESTED) {
+            self.sheets.recount();
+            let charging = &mut self.nodes[attempt.place.node as usize].charging;
             match ruling.class {
                 Cause::None if ruling.next == Next::Done => charging.vote(true),
                 Cause::RateMinute | Cause::RateDay => charging.vote(false),
@@ -301,17 +303,19 @@ impl Router {
 
     /// Turns the reservation into what the attempt cost. A call that may have run and does not say what it used costs
     /// what was reserved for its tokens; an answer that was not complete does not cost the price of an answer.
-    fn settle_money(&mut self, now: Timestamp, attempt: &Attempt, finished: &Finished, ruling: &Ruling) -> Usd {
+    fn settle_money(&mut self, now: Timestamp, attempt: &Sent, finished: &Finished, ruling: &Ruling) -> Usd {
         if attempt.reserved == Usd::ZERO {
             return Usd::ZERO;
         }
         let answered = ruling.next == Next::Done;
-        let price = self.register.price(attempt.price);
+        let price = self.register.price(attempt.way.price);
         let cost = match (finished.usage, finished.ending) {
             (Some(usage), _) => price.cost(usage, answered),
             (None, Ending::Status(_)) if !answered => Usd::ZERO,
             (None, Ending::Transport(Transport::Connect)) => Usd::ZERO,
-            (None, Ending::Status(_) | Ending::Transport(_)) if answered || attempt.perhaps_answered => {
+            (None, Ending::Status(_) | Ending::Transport(_))
+                if answered || attempt.marks.has(Marks::PERHAPS_ANSWERED) =>
+            {
                 attempt.reserved
             }
             (None, Ending::Status(_) | Ending::Transport(_)) => attempt.reserved - price.answer,
@@ -321,7 +325,9 @@ impl Router {
         // whoever looks is told how much of it is that.
         let for_answer = if answered { price.answer } else { Usd::ZERO };
         let assumed = if finished.usage.is_none() && cost > Usd::ZERO { cost - for_answer } else { Usd::ZERO };
-        for purse in [&mut self.tiers[attempt.tier as usize].purse, &mut self.clients[attempt.client as usize].purse] {
+        for purse in
+            [&mut self.tiers[attempt.way.tier as usize].purse, &mut self.clients[attempt.client as usize].purse]
+        {
             purse.settle(now, attempt.reserved, cost, day, ends);
             purse.assume(assumed);
         }
@@ -329,29 +335,19 @@ impl Router {
         cost
     }
 
-    fn learn_latency(&mut self, attempt: &Attempt, ended: bool, now: Timestamp, at_end: bool) {
+    fn learn_latency(&mut self, attempt: &Sent, ended: bool, now: Timestamp, at_end: bool) {
         // Of a stream the deadline governs the first byte only, and that was learnt when it came.
-        if at_end && attempt.stream && attempt.first_byte {
+        let stream = attempt.marks.has(Marks::STREAM);
+        if at_end && stream && attempt.marks.has(Marks::FIRST_BYTE) {
             return;
         }
-        let index = attempt.place.node + endpoint_offset(attempt.endpoint);
-        let node = &mut self.nodes[index as usize];
-        let running = node.in_flight as usize;
+        let index = attempt.place.node;
+        let latency = self.nodes[index as usize].latency_mut(stream);
         let after = now.since(attempt.dispatched);
-        let latency = node.latency_mut(attempt.stream);
         if ended {
             latency.ended(after);
         } else {
             latency.censored(after);
-        }
-        if latency.is_stale(running) {
-            let same = |other: &&Attempt| {
-                other.place.node + endpoint_offset(other.endpoint) == index
-                    && other.stream == attempt.stream
-                    && !(other.stream && other.first_byte)
-            };
-            let others = self.attempts.iter().map(|(_, other)| other);
-            latency.refresh(others.filter(same).map(|other| now.since(other.dispatched)));
         }
     }
 
@@ -360,7 +356,7 @@ impl Router {
     fn hold_to_account<O: Observer>(
         &mut self,
         scene: &mut Scene<'_, O>,
-        attempt: &Attempt,
+        attempt: &Sent,
         finished: &Finished,
         ruling: &Ruling,
         abandoned: bool,
@@ -377,12 +373,12 @@ impl Router {
         }
         self.fail_probes(now, attempt);
         let (held, blame) = self.place_blame(now, attempt, ruling);
-        let node_index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        let node_index = attempt.place.node;
         if blame > 0.0 {
             let knobs = &self.plan.settings.knobs;
             let health = &mut self.nodes[node_index as usize].health;
-            if let Some(accepted) = attempt.accepted {
-                health.retract(now, accepted, knobs);
+            if attempt.is_accepted() {
+                health.retract(now, attempt.accepted, knobs);
             }
             health.failed(now, blame, now.since(attempt.dispatched), knobs);
             self.review_health(scene, node_index);
@@ -398,7 +394,7 @@ impl Router {
     }
 
     /// Whom the failure is held against in the end, and how much of it against the model.
-    fn place_blame(&mut self, now: Timestamp, attempt: &Attempt, ruling: &Ruling) -> (Held, f64) {
+    fn place_blame(&mut self, now: Timestamp, attempt: &Sent, ruling: &Ruling) -> (Held, f64) {
         let site_index = attempt.place.site as usize;
         if matches!(ruling.scope, Held::Inferred | Held::Key | Held::Model) {
             self.sites[site_index].failed(now);
@@ -406,7 +402,7 @@ impl Router {
         if ruling.scope != Held::Inferred {
             return (ruling.scope, ruling.blame);
         }
-        let node = attempt.place.node;
+        let node = first_kind(attempt.place.node);
         let sites =
             self.plan.places.iter().filter(|place| place.node == node).map(|place| &self.sites[place.site as usize]);
         match infer_fault(now, &self.sites[site_index], sites, &self.plan.settings.knobs) {
@@ -417,27 +413,27 @@ impl Router {
     }
 
     /// A good answer: it closes what it probed, and the next failure there is a first one again.
-    fn credit<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt) {
+    fn credit<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Sent) {
         let now = scene.now;
-        let Attempt { place, endpoint, probes, .. } = *attempt;
-        let node_index = place.node + endpoint_offset(endpoint);
-        if attempt.accepted.is_none() {
+        let (place, probes) = (attempt.place, attempt.probes);
+        let node_index = place.node;
+        if !attempt.is_accepted() {
             let health = &mut self.nodes[node_index as usize].health;
             health.accept(now, &self.plan.settings.knobs);
-            if probes.node {
+            if probes.has(Probes::NODE) {
                 health.probing.accepted(now);
             }
             self.review_health(scene, node_index);
         }
         self.sites[place.site as usize].succeeded(now, now.since(attempt.dispatched));
-        let quota = (place.quota + endpoint_offset(endpoint)) as usize;
+        let quota = place.quota as usize;
         let cooldowns = [
-            (&mut self.keys[place.key as usize].cooldown, probes.key),
-            (&mut self.quotas[quota].cooldown, probes.quota),
-            (&mut self.providers[place.provider as usize], probes.provider),
+            (&mut self.keys[place.key as usize].cooldown, Probes::KEY),
+            (&mut self.quotas[quota].cooldown, Probes::QUOTA),
+            (&mut self.providers[place.provider as usize], Probes::PROVIDER),
         ];
-        for (cooldown, probed) in cooldowns {
-            if probed {
+        for (cooldown, scope) in cooldowns {
+            if probes.has(scope) {
                 cooldown.clear();
             } else {
                 cooldown.succeeded(now);
@@ -450,54 +446,54 @@ impl Router {
         self.sheets.touch_quota(quota as u32);
         self.waiting.stir();
         let scopes = [
-            (self.plan.key_scope(place.key), probes.key),
-            (self.plan.quota_scope(&place), probes.quota),
-            (self.plan.provider_scope(place.provider), probes.provider),
+            (self.plan.key_scope(place.key), Probes::KEY),
+            (self.plan.quota_scope(&place), Probes::QUOTA),
+            (self.plan.provider_scope(place.provider), Probes::PROVIDER),
         ];
-        for scope in scopes.into_iter().filter_map(|(scope, probed)| scope.filter(|_| probed)) {
+        for scope in scopes.into_iter().filter_map(|(scope, kind)| scope.filter(|_| probes.has(kind))) {
             scene.tell(|| Note::Cleared { scope });
         }
     }
 
-    fn return_probes(&mut self, attempt: &Attempt) {
+    fn return_probes(&mut self, attempt: &Sent) {
         self.each_probe(attempt, Cooldown::probe_returned);
-        if attempt.probes.node {
-            let index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        if attempt.probes.has(Probes::NODE) {
+            let index = attempt.place.node;
             self.nodes[index as usize].health.probing.returned();
         }
     }
 
-    fn fail_probes(&mut self, now: Timestamp, attempt: &Attempt) {
+    fn fail_probes(&mut self, now: Timestamp, attempt: &Sent) {
         self.each_probe(attempt, Cooldown::probe_failed);
-        if attempt.probes.node {
-            let index = attempt.place.node + endpoint_offset(attempt.endpoint);
+        if attempt.probes.has(Probes::NODE) {
+            let index = attempt.place.node;
             self.nodes[index as usize].health.probing.failed(now, &self.plan.settings.knobs);
         }
     }
 
-    fn each_probe(&mut self, attempt: &Attempt, tell: fn(&mut Cooldown)) {
-        let Attempt { place, probes, .. } = attempt;
+    fn each_probe(&mut self, attempt: &Sent, tell: fn(&mut Cooldown)) {
+        let (place, probes) = (attempt.place, attempt.probes);
         if !probes.any() {
             return;
         }
-        if probes.key {
+        if probes.has(Probes::KEY) {
             self.sheets.touch_key(place.key);
             tell(&mut self.keys[place.key as usize].cooldown);
         }
-        if probes.quota {
-            let index = place.quota + endpoint_offset(attempt.endpoint);
+        if probes.has(Probes::QUOTA) {
+            let index = place.quota;
             self.sheets.touch_quota(index);
             tell(&mut self.quotas[index as usize].cooldown);
         }
-        if probes.provider {
+        if probes.has(Probes::PROVIDER) {
             tell(&mut self.providers[place.provider as usize]);
         }
         self.waiting.stir();
     }
 
-    fn learn_limits<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Attempt, finished: &Finished) {
+    fn learn_limits<O: Observer>(&mut self, scene: &mut Scene<'_, O>, attempt: &Sent, finished: &Finished) {
         let scope = self.plan.quota_scope(&attempt.place);
-        let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
+        let index = attempt.place.quota;
         self.sheets.touch_quota(index);
         let mut learnt = false;
         self.quotas[index as usize].learn(&finished.facts.violations, |cause, limit| {
@@ -512,10 +508,10 @@ impl Router {
     }
 
     /// The cooldown that a ruling asks for.
-    fn sentence(&mut self, now: Timestamp, attempt: &Attempt, ruling: &Ruling, held: Held) -> Option<Sentence> {
+    fn sentence(&mut self, now: Timestamp, attempt: &Sent, ruling: &Ruling, held: Held) -> Option<Sentence> {
         let rules = self.rules();
         let knobs = &self.plan.settings.knobs;
-        let quota = (attempt.place.quota + endpoint_offset(attempt.endpoint)) as usize;
+        let quota = attempt.place.quota as usize;
         let streak = match held {
             Held::Key => self.keys[attempt.place.key as usize].cooldown.next_in_row(),
             Held::ProjectModel => self.quotas[quota].cooldown.next_in_row(),
@@ -567,7 +563,7 @@ impl Router {
     fn impose<O: Observer>(
         &mut self,
         scene: &mut Scene<'_, O>,
-        attempt: &Attempt,
+        attempt: &Sent,
         held: Held,
         scope: Option<Scope>,
         sentence: Sentence,
@@ -579,7 +575,7 @@ impl Router {
                 &mut self.keys[attempt.place.key as usize].cooldown
             }
             Held::ProjectModel => {
-                let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
+                let index = attempt.place.quota;
                 self.sheets.touch_quota(index);
                 &mut self.quotas[index as usize].cooldown
             }
@@ -599,7 +595,7 @@ impl Router {
     }
 
     /// What the settings in force call the scope.
-    fn scope_of(&self, held: Held, attempt: &Attempt) -> Option<Scope> {
+    fn scope_of(&self, held: Held, attempt: &Sent) -> Option<Scope> {
         match held {
             Held::Nothing | Held::Inferred => None,
             Held::Key => self.plan.key_scope(attempt.place.key),

@@ -1,6 +1,6 @@
 //! How likely a call to one upstream model is to fail, pooled over all its keys.
 //!
-//! The estimate is a decaying count of failures and accepted calls beside a healthy prior. A call counts as accepted
+//! The estimate is a fading count of failures and accepted calls beside a healthy prior. A call counts as accepted
 //! when its first byte comes or when it has lived for `health.accept_after`: failures come back within a second or
 //! two, answers after twenty, so counting at the end would see only failures at the start of every window.
 //!
@@ -9,6 +9,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fade::{Faded, left};
 use super::knobs::Knobs;
 use super::time::{Duration, Timestamp};
 
@@ -24,7 +25,7 @@ const HEALTHY_MEMORY: f64 = 2000.0;
 pub(super) struct Health {
     failures: f64,
     accepted: f64,
-    at: Timestamp,
+    faded: Faded,
     /// The last two failures, newer first: what the trip rule looks at beside the ratio.
     last_failures: [Option<Timestamp>; 2],
     degraded: bool,
@@ -62,8 +63,8 @@ pub(super) struct Probing {
 impl Health {
     /// Estimated probability that a call fails.
     pub(super) fn failure(&self, now: Timestamp, knobs: &Knobs) -> f64 {
-        let keep = self.keep(now, knobs);
-        let (failures, accepted) = (self.failures * keep, self.accepted * keep);
+        let left = self.faded.left(now, knobs.health_half_life);
+        let (failures, accepted) = (self.failures * left, self.accepted * left);
         let prior = knobs.health_prior_weight;
         (failures + prior * HEALTHY_FAILURE) / (failures + accepted + prior)
     }
@@ -92,7 +93,7 @@ impl Health {
 
     /// A call failed; `weight` is how much of it is the model's doing.
     pub(super) fn failed(&mut self, now: Timestamp, weight: f64, after: Duration, knobs: &Knobs) {
-        self.decay(now, knobs);
+        self.fade(now, knobs);
         self.failures += weight;
         if weight >= 0.5 {
             self.last_failures = [Some(now), self.last_failures[0]];
@@ -104,15 +105,15 @@ impl Health {
 
     /// A call was accepted.
     pub(super) fn accept(&mut self, now: Timestamp, knobs: &Knobs) {
-        self.decay(now, knobs);
+        self.fade(now, knobs);
         self.accepted += 1.0;
         self.note_calm(0.0, 1.0);
     }
 
     /// A call that was accepted at `then` failed after all: its acceptance is taken back.
     pub(super) fn retract(&mut self, now: Timestamp, then: Timestamp, knobs: &Knobs) {
-        self.decay(now, knobs);
-        self.accepted = (self.accepted - decay(now.since(then), knobs.health_half_life)).max(0.0);
+        self.fade(now, knobs);
+        self.accepted = (self.accepted - left(then, now, knobs.health_half_life)).max(0.0);
     }
 
     /// Applies the trip rule; says when the mode changed.
@@ -159,15 +160,10 @@ impl Health {
         }
     }
 
-    fn decay(&mut self, now: Timestamp, knobs: &Knobs) {
-        let keep = self.keep(now, knobs);
-        self.failures *= keep;
-        self.accepted *= keep;
-        self.at = self.at.max(now);
-    }
-
-    fn keep(&self, now: Timestamp, knobs: &Knobs) -> f64 {
-        decay(now.since(self.at), knobs.health_half_life)
+    fn fade(&mut self, now: Timestamp, knobs: &Knobs) {
+        let left = self.faded.fade(now, knobs.health_half_life);
+        self.failures *= left;
+        self.accepted *= left;
     }
 }
 
@@ -176,7 +172,7 @@ impl Default for Health {
         Self {
             failures: 0.0,
             accepted: 0.0,
-            at: Timestamp::ZERO,
+            faded: Faded::default(),
             last_failures: [None; 2],
             degraded: false,
             calm: Calm { failures: HEALTHY_FAILURE * HEALTHY_WEIGHT, calls: HEALTHY_WEIGHT },
@@ -225,14 +221,6 @@ impl Probing {
     pub(super) fn returned(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
-}
-
-/// What is left of a count after `age`.
-pub(super) fn decay(age: Duration, half_life: Duration) -> f64 {
-    if age == Duration::ZERO {
-        return 1.0;
-    }
-    libm::exp2(-age.as_secs_f64() / half_life.as_secs_f64())
 }
 
 #[cfg(test)]

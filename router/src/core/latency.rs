@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::input::Endpoint;
 use super::knobs::Knobs;
-use super::time::{Duration, Timestamp};
+use super::time::Duration;
 
 /// Integer weight of one answer.
 const UNIT: u32 = 1024;
@@ -33,6 +33,9 @@ pub(super) struct Latency {
     fresh: u32,
     /// Probability to be over at each bucket's upper edge; what questions are answered from.
     chance: Vec<f64>,
+    /// The last question, and its answer: most are the same.
+    #[serde(skip)]
+    asked: Option<(Duration, f64, Duration)>,
 }
 
 /// What is assumed before any answer was seen: a lognormal shape.
@@ -77,7 +80,7 @@ impl Latency {
 
     /// Computes the distribution anew, with the ages of calls that are still running.
     pub(super) fn refresh(&mut self, running: impl Iterator<Item = Duration>) {
-        self.fresh = 0;
+        (self.fresh, self.asked) = (0, None);
         let mut censored = [0u64; BUCKETS];
         for (sum, weight) in censored.iter_mut().zip(&self.censored) {
             *sum = u64::from(*weight);
@@ -107,8 +110,20 @@ impl Latency {
         below + (self.chance[index] - below) * share.min(1.0)
     }
 
-    /// The shortest time in which the chance of an answer is at most `risk` below its chance within `all`.
+    /// Keeps the answer to [`Latency::needed`] at hand.
+    pub(super) fn ask(&mut self, all: Duration, risk: f64) {
+        if !self.asked.is_some_and(|asked| (asked.0, asked.1) == (all, risk)) {
+            self.asked = Some((all, risk, self.needed(all, risk)));
+        }
+    }
+
+    /// The shortest time in which the chance of an answer is at most `risk` below its chance within `all`. The latest safe
+    /// start leaves so much: the longest wait that costs at most the risk of the chance to be in time.
     pub(super) fn needed(&self, all: Duration, risk: f64) -> Duration {
+        match self.asked {
+            Some(asked) if (asked.0, asked.1) == (all, risk) => return asked.2,
+            Some(_) | None => {}
+        }
         let goal = self.chance(all) - risk;
         if goal <= 0.0 {
             return Duration::ZERO;
@@ -175,12 +190,6 @@ fn edges(index: usize) -> (u64, u64) {
         0 => (0, edge(0)),
         _ => (edge(index - 1), edge(index)),
     }
-}
-
-/// The latest safe start: the longest wait that costs at most `queue.deadline_risk` of the chance to be in time.
-pub(super) fn latest_start(arrived: Timestamp, deadline: Timestamp, latency: &Latency, knobs: &Knobs) -> Timestamp {
-    let needed = latency.needed(deadline.since(arrived), knobs.queue_deadline_risk);
-    deadline - needed
 }
 
 #[cfg(test)]

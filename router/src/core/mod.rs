@@ -11,6 +11,7 @@ mod decide;
 mod draw;
 mod explain;
 mod facts;
+mod fade;
 mod finish;
 mod graph;
 mod hashing;
@@ -35,13 +36,14 @@ mod spill;
 mod state;
 mod time;
 mod timers;
+mod top;
 mod units;
 mod unrecorded;
 mod view;
 mod waiting;
 mod window;
 
-pub use draw::{draw, mix, unit};
+pub use draw::{Source, draw, mix, unit};
 pub use facts::{Ending, Facts, Reason, Transport, Usage, Violation, Violations};
 pub use graph::GraphError;
 pub use ids::{

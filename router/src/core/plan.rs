@@ -13,6 +13,7 @@ use super::ids::{ClientId, DeploymentId, Fingerprint, KeyId, ModelId, ProjectId,
 use super::input::{Endpoint, Scope, TokenEstimate};
 use super::knobs::Strategy;
 use super::settings::{Price, Settings, Tier};
+use super::state::{Attempt, Sent};
 use super::units::{Tokens, Usd};
 
 /// Arena index of one owner of state.
@@ -34,32 +35,49 @@ pub(super) struct Register {
     clients: Roll<String>,
     /// Prices that were ever in force: attempts in flight may still go by an earlier one.
     prices: Roll<Price>,
+    /// Ways that were ever open: attempts in flight may have gone one that is closed.
+    ways: Roll<Way>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Roll<T>(Vec<T>);
 
 /// Where an attempt goes, by arena indexes.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Place {
     /// The key serving this upstream model.
     pub(super) site: u32,
     /// The key.
     pub(super) key: u32,
-    /// The project's quota for this upstream model; add [`endpoint_offset`].
+    /// The project's quota for this upstream model and kind of call.
     pub(super) quota: u32,
-    /// The upstream model; add [`endpoint_offset`].
+    /// The upstream model, for this kind of call.
     pub(super) node: u32,
     /// The provider.
     pub(super) provider: u32,
+}
+
+/// A way to a provider: what all attempts on one deployment have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Way {
+    /// Where it leads, for the first kind of call.
+    pub(super) place: Place,
+    /// What the settings of that time call it.
+    pub(super) deployment: DeploymentId,
+    /// Arena index of the tier whose money it may cost.
+    pub(super) tier: u32,
+    /// Its price, in the register.
+    pub(super) price: u32,
 }
 
 /// The settings in force.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
-    /// By `DeploymentId`.
+    /// For the first kind of call, by `DeploymentId`.
     pub(super) places: Vec<Place>,
+    /// In the register, by `DeploymentId`.
+    pub(super) ways: Vec<u32>,
     /// Place in its tier of the deployment behind it, for taking turns; by `DeploymentId`.
     pub(super) turns: Vec<u32>,
     /// By `TierId`.
@@ -116,6 +134,19 @@ pub(super) fn endpoint_offset(endpoint: Endpoint) -> u32 {
         Endpoint::Generate => 0,
         Endpoint::Embed => 1,
         Endpoint::Count => 2,
+    }
+}
+
+/// The first kind of call's quota or node, of any kind's.
+pub(super) fn first_kind(index: u32) -> u32 {
+    index - index % ENDPOINTS
+}
+
+impl Place {
+    /// The same for another kind of call than the first.
+    pub(super) fn of(self, endpoint: Endpoint) -> Self {
+        let offset = endpoint_offset(endpoint);
+        Self { quota: self.quota + offset, node: self.node + offset, ..self }
     }
 }
 
@@ -185,8 +216,16 @@ impl Register {
                 turns[deployment.index()] = ((place + 1) % members.len()) as u32;
             }
         }
+        let deployments = (0..).zip(settings.deployments.iter().zip(&places));
+        let ways = deployments
+            .map(|(index, (deployment, place))| {
+                let TierPlan { owner, price, .. } = tiers[deployment.tier.index()];
+                self.ways.index(Way { place: *place, deployment: DeploymentId::new(index), tier: owner, price })
+            })
+            .collect();
         Plan {
             places,
+            ways,
             turns,
             tiers,
             models,
@@ -214,6 +253,11 @@ impl Register {
         }
     }
 
+    /// Where an attempt went.
+    pub(super) fn sent(&self, attempt: Attempt) -> Sent {
+        Sent::new(attempt, self.ways.0[attempt.way as usize])
+    }
+
     /// A price that an attempt was made at.
     pub(super) fn price(&self, index: u32) -> Price {
         self.prices.0.get(index as usize).copied().unwrap_or_default()
@@ -234,12 +278,12 @@ impl Plan {
 
     /// The upstream model's id in the settings in force.
     pub(super) fn upstream(&self, node: u32) -> Option<UpstreamId> {
-        position(&self.nodes, node - node % ENDPOINTS).map(|index| UpstreamId::new(index as u16))
+        position(&self.nodes, first_kind(node)).map(|index| UpstreamId::new(index as u16))
     }
 
     /// Project and upstream model of a place, in the settings in force.
     pub(super) fn quota_scope(&self, place: &Place) -> Option<Scope> {
-        let index = self.places.iter().position(|known| known.quota == place.quota)?;
+        let index = self.places.iter().position(|known| known.quota == first_kind(place.quota))?;
         let deployment = *self.settings.deployments.get(index)?;
         let upstream = self.settings.tiers.get(deployment.tier.index())?.upstream;
         Some(Scope::ProjectModel(self.settings.project_of(deployment), upstream))

@@ -63,19 +63,16 @@ struct Day {
     number: u32,
     charged: u32,
     errored: u32,
-    /// How often an operator has said what is used.
-    restated: u32,
+    /// How often the count was begun anew: with each day, and whenever an operator has said what is used.
+    book: u32,
 }
 
 /// A dispatched attempt's share of a quota.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Reservation {
-    sequence: u64,
-    day: u32,
-    restated: u32,
+    sequence: u32,
+    book: u32,
     tokens: u32,
-    /// Whether it passed only because failed calls were taken not to count.
-    pub(super) contested: bool,
 }
 
 impl Reservation {
@@ -249,11 +246,10 @@ impl Quota {
     }
 
     /// Reserves one call.
-    pub(super) fn reserve(&mut self, now: Timestamp, tokens: u32, contested: bool, rules: &Rules) -> Reservation {
+    pub(super) fn reserve(&mut self, now: Timestamp, tokens: u32, rules: &Rules) -> Reservation {
         self.roll(rules.day);
         self.day.charged += 1;
-        let restated = self.day.restated;
-        Reservation { sequence: self.window.push(now, tokens), day: rules.day, restated, tokens, contested }
+        Reservation { sequence: self.window.push(now, tokens), book: self.day.book, tokens }
     }
 
     /// Puts a reservation right, and says whether that changed anything: `tokens` is what the provider counted, where it
@@ -265,8 +261,7 @@ impl Quota {
             return false;
         }
         let changed = self.window.settle(reservation.sequence, tokens, charge);
-        let counted_here = (reservation.day, reservation.restated) == (self.day.number, self.day.restated);
-        if !counted_here || charge == Charge::Charged {
+        if reservation.book != self.day.book || charge == Charge::Charged {
             return changed;
         }
         self.day.charged -= 1;
@@ -294,7 +289,7 @@ impl Quota {
 
     /// An operator's word on what is used. It covers what is in flight: no refund of that lowers it.
     pub(super) fn set_used_today(&mut self, requests: u32, day: u32) {
-        self.day = Day { number: day, charged: requests, errored: 0, restated: self.day.restated + 1 };
+        self.day = Day { number: day, charged: requests, errored: 0, book: self.day.book.wrapping_add(1) };
     }
 
     /// Believes the configured limits again.
@@ -337,7 +332,7 @@ impl Quota {
 
     fn roll(&mut self, day: u32) {
         if self.day.number != day {
-            self.day = Day { number: day, charged: 0, errored: 0, restated: self.day.restated };
+            self.day = Day { number: day, charged: 0, errored: 0, book: self.day.book.wrapping_add(1) };
         }
     }
 }
@@ -403,11 +398,11 @@ mod tests {
     #[test]
     fn each_limit_binds_with_its_own_cause_and_time() {
         let mut quota = quota(2, 3);
-        quota.reserve(at(0), 100, false, &RULES);
+        quota.reserve(at(0), 100, &RULES);
         assert_eq!(is_full(quota.room(at(1), 901, true, &RULES)), Some((at(60), Cause::TokensMinute)));
-        quota.reserve(at(10), 100, false, &RULES);
+        quota.reserve(at(10), 100, &RULES);
         assert_eq!(is_full(quota.room(at(11), 1, true, &RULES)), Some((at(60), Cause::RateMinute)));
-        quota.reserve(at(60), 100, false, &RULES);
+        quota.reserve(at(60), 100, &RULES);
         assert_eq!(is_full(quota.room(at(61), 1, true, &RULES)), Some((RULES.day_ends, Cause::RateDay)));
         let tomorrow = Rules { day: 1, ..RULES };
         assert_eq!(is_full(quota.room(at(121), 1, true, &tomorrow)), None);
@@ -416,12 +411,12 @@ mod tests {
     #[test]
     fn what_was_reserved_is_given_back_on_its_own_day_only() {
         let mut quota = quota(5, 10);
-        let refused = quota.reserve(at(0), 100, false, &RULES);
+        let refused = quota.reserve(at(0), 100, &RULES);
         quota.settle(refused, None, Charge::Void);
         assert_eq!((quota.used_today(true, 0), quota.used_minute(at(0), true, RULES.window)), (0, Tally::default()));
-        let late = quota.reserve(at(1), 100, false, &RULES);
+        let late = quota.reserve(at(1), 100, &RULES);
         let tomorrow = Rules { day: 1, ..RULES };
-        quota.reserve(at(2), 100, false, &tomorrow);
+        quota.reserve(at(2), 100, &tomorrow);
         quota.settle(late, None, Charge::Void);
         assert_eq!(quota.used_today(true, 1), 1, "yesterday's refund is not today's");
     }
@@ -429,7 +424,7 @@ mod tests {
     #[test]
     fn failed_calls_count_only_where_they_are_taken_to() {
         let mut quota = quota(1, 10);
-        let failed = quota.reserve(at(0), 10, false, &RULES);
+        let failed = quota.reserve(at(0), 10, &RULES);
         quota.settle(failed, None, Charge::Errored);
         assert!(is_full(quota.room(at(1), 10, true, &RULES)).is_some());
         assert!(quota.has_room_but_for_errors(at(1), 10, &RULES));
@@ -454,7 +449,7 @@ mod tests {
         let mut quota = Quota::default();
         quota.configure(Limits { learn: true, ..Limits::default() }, 0.0);
         for second in 0..3 {
-            quota.reserve(at(second), 10, false, &RULES);
+            quota.reserve(at(second), 10, &RULES);
         }
         let violations = Violations { requests_minute: Violation::Unvalued, ..Violations::default() };
         quota.learn(&violations, |_, _| ());

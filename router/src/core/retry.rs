@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::health::decay;
+use super::fade::Faded;
 use super::knobs::Knobs;
 use super::time::{Duration, Timestamp};
 
@@ -14,7 +14,7 @@ use super::time::{Duration, Timestamp};
 const FLOOR: f64 = 0.1;
 /// How long first attempts vouch for retries.
 const HALF_LIFE: Duration = Duration::from_secs(60);
-/// Mean life of a count that decays by that half-life: half-life / ln 2, in seconds.
+/// Mean life of a count that fades by that half-life: half-life / ln 2, in seconds.
 const MEAN_LIFE: f64 = 86.561_702_453_337_8;
 
 /// First attempts and retries of late, on one upstream model.
@@ -22,14 +22,15 @@ const MEAN_LIFE: f64 = 86.561_702_453_337_8;
 pub(super) struct RetryBudget {
     first: f64,
     retries: f64,
-    at: Timestamp,
+    faded: Faded,
 }
 
 impl RetryBudget {
     /// Counts an attempt.
     pub(super) fn count(&mut self, now: Timestamp, is_retry: bool) {
-        let keep = decay(now.since(self.at), HALF_LIFE);
-        *self = Self { first: self.first * keep, retries: self.retries * keep, at: now };
+        let left = self.faded.fade(now, HALF_LIFE);
+        self.first *= left;
+        self.retries *= left;
         if is_retry {
             self.retries += 1.0;
         } else {
@@ -45,13 +46,8 @@ impl RetryBudget {
         if excess <= room {
             return now;
         }
-        let excess = excess * decay(now.since(self.at), HALF_LIFE);
-        if excess <= room {
-            return now;
-        }
-        // Both counts fade alike, so the excess halves with every half-life.
-        let half_lives = libm::log2(excess / room);
-        now + HALF_LIFE.mul_f64(half_lives) + Duration::from_nanos(1)
+        // Both counts fade alike.
+        self.faded.left_at(room / excess, HALF_LIFE).max(now)
     }
 }
 

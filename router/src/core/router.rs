@@ -24,8 +24,8 @@ use super::quota::Quota;
 use super::route::{RestoreError, Route};
 use super::scan::Sheets;
 use super::settings::{Limits, Settings, Timeouts};
-use super::slab::{Handle, Slab};
-use super::state::{Attempt, ClientState, Failures, KeyState, Node, Request, Site, Stage, TierState};
+use super::slab::{Handle, Shelf, Slab};
+use super::state::{Attempt, ClientState, Failures, KeyState, Marks, Node, Probes, Request, Site, Stage, TierState};
 use super::time::{Duration, Timestamp};
 use super::timers::Timers;
 use super::units::Usd;
@@ -33,7 +33,7 @@ use super::unrecorded::{AtRisk, PowerLoss, Stake};
 use super::waiting::{Waiter, Waiting};
 
 /// Which policy this is, and its version. It changes with every change of decisions.
-const POLICY: &str = "stormproof/1";
+const POLICY: &str = "stormproof/2";
 
 /// Streams of the router's own draws.
 pub(super) const STREAM_TIES: u64 = 0x5350_0001;
@@ -47,14 +47,13 @@ const CLIENT_WINDOW: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Router {
     pub(super) now: Timestamp,
-    /// Grows with each change of settings: ids of older settings mean nothing under newer ones.
-    pub(super) epoch: u32,
     pub(super) register: Register,
     pub(super) plan: Plan,
     pub(super) calendar: Calendar,
 
     pub(super) requests: Slab<Request>,
-    pub(super) attempts: Slab<Attempt>,
+    /// Each in the slot of its request. That stays taken as long as either does.
+    pub(super) attempts: Shelf<Attempt>,
     /// Requests by id; ids only grow, so this is sorted.
     by_id: VecDeque<(RequestId, Handle)>,
     last_request: RequestId,
@@ -92,6 +91,9 @@ pub struct Router {
     ending: Option<Handle>,
     /// When the driver is to wake us; already over when it need not.
     armed: Timestamp,
+    /// Time alone does nothing before.
+    #[serde(skip)]
+    quiet_until: Timestamp,
 }
 
 /// One input being handled: its time, and who listens.
@@ -119,7 +121,7 @@ impl Route for Router {
         let now = now.max(self.now);
         self.now = now;
         self.ending = match &input {
-            Input::Finished(finished) => Some(Handle::unpack(finished.attempt.get())),
+            Input::Finished(finished) => Handle::unpack(finished.attempt.get()),
             Input::Configured { .. }
             | Input::Clock { .. }
             | Input::Arrived(_)
@@ -129,16 +131,22 @@ impl Route for Router {
             | Input::Woke => None,
         };
         let scene = &mut Scene { now, observer };
-        self.let_time_pass(scene);
-        if !matches!(input, Input::Configured { .. }) {
-            self.serve_due(scene);
+        if now >= self.quiet_until {
+            self.let_time_pass(scene);
+            if !matches!(input, Input::Configured { .. }) {
+                self.serve_due(scene);
+            }
         }
         match input {
             // Nothing starts before: its name for a deployment would be read under the new settings.
             Input::Configured { settings } => self.configure(scene, settings),
             Input::Clock { wall } => self.set_clock(scene, wall),
             Input::Arrived(arrived) => self.arrive(scene, arrived),
-            Input::FirstByte { attempt } => self.first_byte(scene, Handle::unpack(attempt.get())),
+            Input::FirstByte { attempt } => {
+                if let Some(attempt) = Handle::unpack(attempt.get()) {
+                    self.first_byte(scene, attempt);
+                }
+            }
             Input::Finished(finished) => self.finish(scene, finished),
             Input::Cancelled { request } => self.cancel(request),
             Input::Operator { action, author: _ } => self.act(scene, action),
@@ -197,6 +205,7 @@ impl Router {
         }
         if now >= self.calendar.ends() {
             self.calendar.advance(now);
+            self.sheets.recount();
             self.waiting.stir();
         }
         while let Some((at, handle)) = self.acceptances.pop_due(now) {
@@ -264,8 +273,7 @@ impl Router {
             return close(self, Verdict::new(Outcome::Failed, 400));
         }
         self.count_demand(scene.now, &request);
-        let ahead = request.kind().map_or(0, |kind| self.waiting.ahead(kind));
-        let decision = self.decide(scene.now, &request, ahead);
+        let decision = self.decide(scene.now, &request, true);
         let handle = self.requests.insert(request);
         self.by_id.push_back((arrived.request, handle));
         self.deadlines.arm(arrived.deadline, handle);
@@ -331,9 +339,9 @@ impl Router {
     }
 
     /// Decides on a request that holds no place anywhere, and does what was decided.
-    pub(super) fn advance<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle, ahead: u32) {
+    pub(super) fn advance<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
         let Some(&request) = self.requests.get(handle) else { return };
-        let decision = self.decide(scene.now, &request, ahead);
+        let decision = self.decide(scene.now, &request, false);
         self.carry_out(scene, handle, decision);
     }
 
@@ -415,7 +423,7 @@ impl Router {
             let next = self.waiting.most_urgent(scene.now, |waiter| waits_under(requests, waiter));
             let Some((lane, waiter)) = next else { return };
             let Some(&request) = self.requests.get(waiter.request) else { return };
-            let decision = self.decide(scene.now, &request, 0);
+            let decision = self.decide(scene.now, &request, false);
             match decision {
                 Decision::Wait { opens: Some(opens), review, .. } => {
                     self.waiting.close_until(lane, opens.max(soon));
@@ -435,7 +443,7 @@ impl Router {
         if request.ticket != ticket || !request.waits() {
             return;
         }
-        let decision = self.decide(scene.now, &request, 0);
+        let decision = self.decide(scene.now, &request, false);
         if let (Stage::Waiting(_), Decision::Wait { opens: Some(_), review, .. }) = (request.stage, decision) {
             // It keeps its place.
             if let Some(request) = self.requests.get_mut(handle) {
@@ -467,9 +475,7 @@ impl Router {
         let now = scene.now;
         let rules = self.rules();
         let Some(request) = self.requests.get_mut(handle) else { return };
-        let place = self.plan.places[pick.deployment.index()];
-        let offset = endpoint_offset(request.endpoint);
-        let (quota_index, node_index) = ((place.quota + offset) as usize, (place.node + offset) as usize);
+        let place = self.plan.places[pick.deployment.index()].of(request.endpoint);
         let spec = &self.plan.settings.tiers[tier.index()];
         let knobs = &self.plan.settings.knobs;
         let (owner, free) = (self.plan.tiers[tier.index()].owner, self.plan.tiers[tier.index()].free);
@@ -482,53 +488,50 @@ impl Router {
             self.clients[request.client as usize].purse.reserve(reserved);
         }
         self.sites[place.site as usize].in_flight += 1;
-        let node = &mut self.nodes[node_index];
+        let node = &mut self.nodes[place.node as usize];
         node.in_flight += 1;
         node.retries.count(now, request.tried >> position & 1 == 1);
         if node.health.is_degraded() {
             node.health.take();
         }
-        if pick.probes.node {
+        if pick.probes.has(Probes::NODE) {
             node.health.probing.sent(now, lost, knobs);
         }
-        if pick.probes.provider {
+        if pick.probes.has(Probes::PROVIDER) {
             self.providers[place.provider as usize].probe_sent(now, lost);
         }
-        if pick.probes.key {
+        if pick.probes.has(Probes::KEY) {
             self.keys[place.key as usize].cooldown.probe_sent(now, lost);
             self.sheets.touch_key(place.key);
         }
-        let quota = &mut self.quotas[quota_index];
-        if pick.probes.quota {
+        let quota = &mut self.quotas[place.quota as usize];
+        if pick.probes.has(Probes::QUOTA) {
             quota.cooldown.probe_sent(now, lost);
         }
-        if pick.probes.charging {
+        if pick.probes.has(Probes::CHARGING) {
             quota.next_learning = now + Duration::from_secs(3600);
         }
-        let quota = quota.reserve(now, request.tokens.input.get(), pick.contested, &rules);
-        self.sheets.sent(now, quota_index as u32, now + rules.window);
+        let quota = quota.reserve(now, request.tokens.input.get(), &rules);
+        self.sheets.sent(now, place.quota, now + rules.window);
 
         request.attempts = request.attempts.saturating_add(1);
         request.tried |= 1 << position;
-        let attempt = self.attempts.insert(Attempt {
-            request: Some(handle),
-            id: request.id,
-            place,
-            deployment: pick.deployment,
-            epoch: self.epoch,
-            tier: owner,
-            client: request.client,
-            price: self.plan.tiers[tier.index()].price,
-            endpoint: request.endpoint,
-            stream: request.stream,
-            dispatched: now,
-            reserved,
-            quota,
-            accepted: None,
-            first_byte: false,
-            perhaps_answered: false,
-            probes: pick.probes,
-        });
+        let attempt = self.attempts.put(
+            handle.slot(),
+            Attempt {
+                request: handle,
+                id: request.id,
+                dispatched: now,
+                accepted: Timestamp::MAX,
+                reserved,
+                quota,
+                way: self.plan.ways[pick.deployment.index()],
+                client: request.client,
+                endpoint: request.endpoint,
+                probes: pick.probes,
+                marks: Marks::NONE.with_if(Marks::STREAM, request.stream).with_if(Marks::CONTESTED, pick.contested),
+            },
+        );
         request.stage = Stage::Running(attempt);
         self.acceptances.arm(now + knobs.health_accept_after, attempt);
         let timeouts = cut_to_deadline(spec.timeouts, request.deadline.since(now), request.stream);
@@ -548,6 +551,15 @@ impl Router {
         self.outputs.push_back(Output::Relay { request: request.id, attempt: AttemptId::new(attempt.pack()) });
     }
 
+    /// The client gets the whole answer of an attempt.
+    pub(super) fn answer(&mut self, handle: Handle, attempt: Handle) {
+        let Some(&Request { id: request, attempts, spend, .. }) = self.requests.get(handle) else { return };
+        self.outputs.push_back(Output::Relay { request, attempt: AttemptId::new(attempt.pack()) });
+        let verdict = Verdict { attempts, spend, ..Verdict::new(Outcome::Answered, 200) };
+        self.outputs.push_back(Output::Close { request, verdict });
+        self.forget(handle);
+    }
+
     /// Gives a request its one outcome and forgets it. An attempt still in flight is abandoned first.
     pub(super) fn close(&mut self, handle: Handle, mut verdict: Verdict) {
         self.stop_waiting_for_good(handle);
@@ -555,9 +567,15 @@ impl Router {
         verdict.attempts = request.attempts;
         verdict.spend = request.spend;
         self.outputs.push_back(Output::Close { request: request.id, verdict });
+        self.forget(handle);
+    }
+
+    /// A request has its outcome.
+    fn forget(&mut self, handle: Handle) {
         self.requests.discard(handle);
+        self.requests.free(handle.slot(), &self.attempts);
         while let Some((_, oldest)) = self.by_id.front() {
-            if self.requests.get(*oldest).is_some() {
+            if self.requests.has(*oldest) {
                 break;
             }
             self.by_id.pop_front();
@@ -568,7 +586,7 @@ impl Router {
         let Some(request) = self.requests.get(handle) else { return };
         match request.stage {
             Stage::Running(attempt) | Stage::Relayed(attempt) => {
-                if self.attempts.get(attempt).is_some() && self.ending != Some(attempt) {
+                if self.attempts.has(attempt) && self.ending != Some(attempt) {
                     self.outputs.push_back(Output::Abandon { attempt: AttemptId::new(attempt.pack()) });
                 }
             }
@@ -612,6 +630,7 @@ impl Router {
     fn set_clock<O: Observer>(&mut self, scene: &mut Scene<'_, O>, wall: super::time::WallTime) {
         self.calendar.set_clock(scene.now, wall);
         self.calendar.advance(scene.now);
+        self.sheets.recount();
         self.waiting.stir();
     }
 
@@ -619,7 +638,6 @@ impl Router {
     fn configure<O: Observer>(&mut self, scene: &mut Scene<'_, O>, settings: Arc<Settings>) {
         let old = std::mem::take(&mut self.plan);
         self.plan = self.register.compile(settings);
-        self.epoch += 1;
         let population = self.register.population();
         self.providers.resize_with(population.providers, Cooldown::default);
         self.nodes.resize_with(population.nodes, Node::default);
@@ -706,7 +724,7 @@ impl Router {
                     request.stage = Stage::Parked;
                 }
                 self.stop_waiting(waiter.request);
-                self.advance(scene, waiter.request, 0);
+                self.advance(scene, waiter.request);
             }
         }
     }
@@ -715,9 +733,9 @@ impl Router {
     /// cheaper than moving it with every request that ends before its deadline.
     fn set_alarm(&mut self) {
         let (requests, opens) = (&self.requests, self.waiting.opens());
-        if self.armed > self.now
-            && self.armed <= opens.min(self.deadlines.quiet_until()).min(self.reviews.quiet_until())
-        {
+        let next = opens.min(self.deadlines.quiet_until()).min(self.reviews.quiet_until());
+        self.quiet_until = next.min(self.acceptances.quiet_until()).min(self.calendar.ends());
+        if self.armed > self.now && self.armed <= next {
             return;
         }
         let deadline = self

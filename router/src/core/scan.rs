@@ -9,16 +9,17 @@ use std::collections::VecDeque;
 
 use super::cooldown::Gate;
 use super::decide::{Offer, Pick, later};
-use super::draw::draw;
+use super::draw::{Source, drawn};
 use super::ids::{DeploymentId, TierId};
 use super::knobs::{ChargeErrors, Knobs};
 use super::output::Cause;
 use super::plan::{ENDPOINTS, Plan, endpoint_offset};
 use super::quota::{Quota, Room, Rules};
 use super::router::{Router, STREAM_TIES};
-use super::select::{Ballot, Candidate, ballot_bits, is_by_headroom};
+use super::select::{Ballot, Candidate, is_by_headroom};
 use super::state::{KeyState, Probes, Request, Site};
 use super::time::{Duration, Timestamp};
+use super::top::{CLOSED, Top};
 
 /// What was last seen of all deployments, for every tier and kind of call.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,8 @@ pub(super) struct Sheets {
     /// Where each quota and each key is read.
     quota_readers: Readers,
     key_readers: Readers,
+    /// What chooses between deployments that are equally good.
+    lots: Source,
 }
 
 /// By arena index: sheets and rows.
@@ -35,13 +38,9 @@ struct Readers(Vec<Vec<(u32, u32)>>);
 
 #[derive(Clone, Debug, Default)]
 struct Sheet {
-    reading: Option<Reading>,
-    members: Vec<Member>,
-    /// What was seen of each, and how long that stands.
-    looks: Vec<Look>,
     rows: Vec<Row>,
-    /// All rows stand until then, but for those that are marked, and for calls as long as this.
-    stands: Row,
+    /// All looks stand until then, but for those that are marked, and for calls as long as this.
+    stands: Term,
     /// Rows that were spoken against since the last look.
     marked: Vec<u32>,
     /// When sends leave their windows, and whose; in order, for all windows are of one length.
@@ -50,27 +49,20 @@ struct Sheet {
     headroom: Vec<f64>,
     /// What most decisions are made from.
     top: Top,
-    /// Whether all members have one order.
-    one_order: bool,
+    /// Whether headroom alone tells rows apart: it is what counts, and all have one order and a key of their own.
+    is_plain: bool,
+    /// The equals of one search.
+    equals: Vec<(usize, Pick)>,
 }
 
-/// Less than any headroom.
-const CLOSED: f64 = -1.0;
-
-/// The most headroom of all rows, and which have it.
-#[derive(Clone, Debug)]
-struct Top {
-    most: f64,
-    /// A bit for each row.
-    rows: Vec<u64>,
-}
-
-/// How quotas were read; what was read in another way says nothing.
-#[derive(Clone, Copy, Debug, PartialEq)]
-struct Reading {
-    day: u32,
-    day_ends: Timestamp,
-    count_errors: bool,
+/// One deployment, what was last seen of it, and how long that stands.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    member: Member,
+    /// Whether its quota's room is all that there is to ask.
+    is_plain: bool,
+    look: Look,
+    stands: Term,
 }
 
 /// One deployment: the others are arena indexes.
@@ -86,7 +78,7 @@ struct Member {
 
 /// How long a look stands, until somebody speaks against it or a send leaves the window.
 #[derive(Clone, Copy, Debug, Default)]
-struct Row {
+struct Term {
     /// [`Timestamp::ZERO`] when the deployment must be looked at each time.
     stale_at: Timestamp,
     /// The longest call that it stands for.
@@ -135,6 +127,8 @@ struct Search<'a> {
     quotas: &'a [Quota],
     sites: &'a [Site],
     best: Option<Best>,
+    /// All that are as good as the best.
+    equals: &'a mut Vec<(usize, Pick)>,
     /// What opens first of all that is closed.
     first: (Timestamp, Cause),
     /// Deployments whose quota is all that may be in the way.
@@ -144,10 +138,9 @@ struct Search<'a> {
     shortest: Option<(Timestamp, Pick)>,
 }
 
-/// The best deployment so far. Lower ranks win, then higher scores, then higher bits.
-#[derive(Clone, Copy, Debug)]
+/// How good the best deployment so far is. Lower ranks win, then higher scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
 struct Best {
-    pick: Pick,
     rank: Rank,
     order: u8,
     score: f64,
@@ -165,11 +158,13 @@ enum Rank {
 impl Sheets {
     /// Blank sheets for these settings; `quotas` and the length of their windows say when sends will leave.
     pub(super) fn lay_out(plan: &Plan, quotas: &[Quota], window: Duration) -> Self {
-        let mut sheets = Self::default();
+        let mut sheets = Self { lots: Source::of(plan.settings.seed, STREAM_TIES), ..Self::default() };
         for tier in &plan.tiers {
             for offset in 0..ENDPOINTS {
-                let mut sheet = Sheet::default();
+                let mut sheet =
+                    Sheet { is_plain: is_by_headroom(plan.settings.knobs.select_strategy), ..Sheet::default() };
                 sheet.marked.reserve_exact(tier.deployments.len());
+                sheet.equals.reserve_exact(tier.deployments.len());
                 for &deployment in &tier.deployments {
                     let place = plan.places[deployment.index()];
                     let spec = plan.settings.deployments[deployment.index()];
@@ -194,28 +189,45 @@ impl Sheets {
         sheets
     }
 
+    /// The bits that choose between deployments which are equally good for a request.
+    fn lot(&self, request: &Request) -> u64 {
+        self.lots.draw(request.id.get(), request.attempts.into())
+    }
+
+    /// A key's row in a sheet.
+    fn row_of(&self, key: u32, sheet: usize) -> Option<usize> {
+        self.key_readers.of(key).iter().find(|(reader, _)| *reader as usize == sheet).map(|(_, row)| *row as usize)
+    }
+
     /// A call was sent on a quota, whose window it leaves at `leaves`.
     pub(super) fn sent(&mut self, now: Timestamp, quota: u32, leaves: Timestamp) {
         for &(sheet, row) in self.quota_readers.of(quota) {
             let sheet = &mut self.sheets[sheet as usize];
-            // Somebody else's tier may be all that is looked at.
-            sheet.let_leave(now);
             sheet.mark(row);
+            // Somebody else's tier may be all that is looked at.
+            if sheet.leaving.len() == sheet.leaving.capacity() {
+                sheet.let_leave(now);
+            }
             sheet.leaving.push_back((leaves, row));
         }
+    }
+
+    /// All quotas are counted in another way than before: another day has come, or failed calls count otherwise.
+    pub(super) fn recount(&mut self) {
+        self.sheets.iter_mut().for_each(Sheet::forget);
     }
 
     /// A quota or its cooldown has changed otherwise than by time alone.
     pub(super) fn touch_quota(&mut self, quota: u32) {
         for &(sheet, row) in self.quota_readers.of(quota) {
-            self.sheets[sheet as usize].mark(row);
+            self.sheets[sheet as usize].touch(row);
         }
     }
 
     /// A key's cooldown has changed otherwise than by time alone.
     pub(super) fn touch_key(&mut self, key: u32) {
         for &(sheet, row) in self.key_readers.of(key) {
-            self.sheets[sheet as usize].mark(row);
+            self.sheets[sheet as usize].touch(row);
         }
     }
 }
@@ -236,21 +248,37 @@ impl Readers {
 
 impl Sheet {
     fn add(&mut self, member: Member) {
-        self.one_order = self.members.iter().all(|other| other.order == member.order);
-        self.members.push(member);
-        self.looks.push(Look::Shut(Timestamp::MAX, Cause::None));
-        self.rows.push(Row::STALE);
+        let is_like = |other: &Row| other.member.order == member.order && other.member.key != member.key;
+        self.is_plain &= self.rows.iter().all(is_like);
+        self.rows.push(Row {
+            member,
+            is_plain: false,
+            look: Look::Shut(Timestamp::MAX, Cause::None),
+            stands: Term::OVER,
+        });
         self.headroom.push(CLOSED);
         self.top.take(&self.headroom);
     }
 
-    /// Something was said against what a row says.
+    /// The room may be another than all rows say.
+    fn forget(&mut self) {
+        self.rows.iter_mut().for_each(|row| row.stands = Term::OVER);
+        self.stands = Term::OVER;
+    }
+
+    /// Anything may be otherwise than what a row says.
+    fn touch(&mut self, row: u32) {
+        self.rows[row as usize].is_plain = false;
+        self.mark(row);
+    }
+
+    /// The room may be another than what a row says.
     fn mark(&mut self, row: u32) {
-        self.rows[row as usize] = Row::STALE;
-        if self.marked.len() < self.members.len() {
+        self.rows[row as usize].stands = Term::OVER;
+        if self.marked.len() < self.rows.len() {
             self.marked.push(row);
         } else {
-            self.stands = Row::STALE;
+            self.stands = Term::OVER;
         }
     }
 
@@ -267,127 +295,85 @@ impl Sheet {
 
     /// Looks wherever the last look does not stand any more for a call of so many tokens.
     fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
-        if self.reading != Some(view.reading) {
-            self.reading = Some(view.reading);
-            self.rows.fill(Row::STALE);
-            self.stands = Row::STALE;
-        }
         self.let_leave(view.now);
-        if self.stands.stands(view) {
+        if self.stands.holds(view) {
             while let Some(row) = self.marked.pop() {
-                let row = self.look(row as usize, view, quotas, keys);
-                self.stands = self.stands.and(row);
+                let term = self.look(row as usize, view, quotas, keys);
+                self.stands = self.stands.and(term);
             }
             return;
         }
         self.marked.clear();
-        let mut stands = Row::FOREVER;
+        let mut stands = Term::EVER;
         for index in 0..self.rows.len() {
-            let row = self.rows[index];
-            let row = if row.stands(view) { row } else { self.look(index, view, quotas, keys) };
-            stands = stands.and(row);
+            let term = self.rows[index].stands;
+            stands = stands.and(if term.holds(view) { term } else { self.look(index, view, quotas, keys) });
         }
         self.stands = stands;
     }
 
     /// Looks at one deployment, and says how long that stands.
-    fn look(&mut self, index: usize, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> Row {
-        let Member { key, quota, weight, .. } = self.members[index];
-        let (look, row) = view.see(&mut quotas[quota as usize], &keys[key as usize]);
-        let headroom = if let Look::Free { headroom, .. } = look { headroom * weight } else { CLOSED };
+    fn look(&mut self, index: usize, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) -> Term {
+        let Row { member: Member { key, quota, weight, .. }, is_plain, look, stands } = &mut self.rows[index];
+        let quota = &mut quotas[*quota as usize];
+        if !*is_plain {
+            *is_plain = view.is_plain(quota, &keys[*key as usize]);
+        }
+        let room = if *is_plain { view.room(quota) } else { None };
+        let headroom = if let Some((headroom, tokens_left)) = room {
+            *look = Look::Free { headroom, tokens_left, probes: Probes::NONE, contested: false };
+            *stands = Term { stale_at: Timestamp::MAX, tokens_left };
+            headroom * *weight
+        } else {
+            let key = &keys[*key as usize];
+            *look = view.look(quota, key);
+            *stands = view.term(look, quota, key);
+            if let Look::Free { headroom, .. } = look { *headroom * *weight } else { CLOSED }
+        };
+        let term = *stands;
         self.headroom[index] = headroom;
         if !self.top.note(index, headroom) {
             self.top.take(&self.headroom);
         }
-        (self.looks[index], self.rows[index]) = (look, row);
-        row
+        term
     }
 
-    /// Of those that may be used and are chosen by headroom alone, the one that has most of it; the decision's bits choose
-    /// where several have.
-    fn roomiest(&self, failed_key: Option<u32>, decision: u64) -> Option<usize> {
-        if self.top.most == CLOSED {
-            return None;
-        }
-        let failed_key = failed_key.unwrap_or(u32::MAX);
-        let (mut best, mut found) = (0, None);
-        for (word, rows) in self.top.rows.iter().enumerate() {
-            let mut rows = *rows;
-            while rows != 0 {
-                let index = word * 64 + rows.trailing_zeros() as usize;
-                rows &= rows - 1;
-                let Member { deployment, key, .. } = self.members[index];
-                let bits = ballot_bits(decision, deployment);
-                if bits >= best && key != failed_key {
-                    (best, found) = (bits, Some(index));
-                }
-            }
-        }
-        found.or_else(|| self.second(failed_key, decision))
+    /// Of those that may be used and are chosen by headroom alone, one that has most of it, as [`Search::chosen`] would
+    /// choose it. The failed row is the last resort.
+    #[inline]
+    fn roomiest(&self, start: usize, failed: Option<usize>) -> Option<usize> {
+        self.top.one_from(start, failed).or_else(|| self.second(start, failed?))
     }
 
-    /// The same, where the failed key alone has most.
-    fn second(&self, failed_key: u32, decision: u64) -> Option<usize> {
-        let others =
-            || self.members.iter().zip(&self.headroom).enumerate().filter(|(_, (member, _))| member.key != failed_key);
-        let most = others().fold(CLOSED, |most, (_, (_, own))| if *own > most { *own } else { most });
-        let tied = others().filter(|(_, (_, own))| **own == most && most > CLOSED);
-        tied.max_by_key(|(_, (member, _))| ballot_bits(decision, member.deployment)).map(|(index, _)| index)
+    /// The same, where the failed row alone has most.
+    fn second(&self, start: usize, failed: usize) -> Option<usize> {
+        let others = || self.headroom.iter().enumerate().filter(|(row, _)| *row != failed);
+        let most = others().fold(CLOSED, |most, (_, own)| if *own > most { *own } else { most });
+        let equals = || others().filter(|(_, own)| **own == most && most > CLOSED).map(|(row, _)| row);
+        equals().find(|row| *row >= start).or(equals().next())
     }
 
     /// A deployment that may be used, with what an attempt would probe there beside `probes`.
     fn pick(&self, index: usize, probes: Probes) -> Pick {
-        let deployment = self.members[index].deployment;
-        let (own, contested) = match self.looks[index] {
+        let Row { member: Member { deployment, .. }, look, .. } = &self.rows[index];
+        let (own, contested) = match *look {
             Look::Free { probes, contested, .. } => (probes, contested),
-            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => (Probes::default(), false),
+            Look::Full { .. } | Look::Rests { .. } | Look::Shut(..) => (Probes::NONE, false),
         };
-        Pick { deployment, probes: probes.with(own), panic: None, contested }
+        Pick { deployment: *deployment, probes: probes.with(own), panic: None, contested }
     }
 }
 
-impl Top {
-    /// Looks at all rows.
-    fn take(&mut self, headroom: &[f64]) {
-        let most = headroom.iter().fold(CLOSED, |most, own| if *own > most { *own } else { most });
-        let bits = |rows: &[f64]| rows.iter().rev().fold(0, |bits, own| bits << 1 | u64::from(*own == most));
-        self.most = most;
-        self.rows.clear();
-        self.rows.extend(headroom.chunks(64).map(bits));
-    }
+impl Term {
+    /// One that is over.
+    const OVER: Self = Self { stale_at: Timestamp::ZERO, tokens_left: 0 };
+    const EVER: Self = Self { stale_at: Timestamp::MAX, tokens_left: u64::MAX };
 
-    /// Notes a row's headroom; false when it was the last one at the top and is not any more.
-    fn note(&mut self, index: usize, headroom: f64) -> bool {
-        let (word, bit) = (index / 64, 1 << (index % 64));
-        if headroom == self.most {
-            self.rows[word] |= bit;
-            return true;
-        }
-        self.rows[word] &= !bit;
-        if headroom > self.most {
-            self.rows.fill(0);
-            (self.most, self.rows[word]) = (headroom, bit);
-        }
-        self.rows.iter().any(|rows| *rows != 0)
-    }
-}
-
-impl Default for Top {
-    fn default() -> Self {
-        Self { most: CLOSED, rows: Vec::new() }
-    }
-}
-
-impl Row {
-    /// One that says nothing.
-    const STALE: Self = Self { stale_at: Timestamp::ZERO, tokens_left: 0 };
-    const FOREVER: Self = Self { stale_at: Timestamp::MAX, tokens_left: u64::MAX };
-
-    fn stands(&self, view: &View<'_>) -> bool {
+    fn holds(&self, view: &View<'_>) -> bool {
         view.now < self.stale_at && u64::from(view.tokens) <= self.tokens_left
     }
 
-    /// As long as both stand.
+    /// As long as both.
     fn and(self, other: Self) -> Self {
         Self { stale_at: self.stale_at.min(other.stale_at), tokens_left: self.tokens_left.min(other.tokens_left) }
     }
@@ -396,81 +382,78 @@ impl Row {
 impl Router {
     /// Looks at every deployment of a tier and picks the best.
     pub(super) fn scan(&mut self, now: Timestamp, request: &Request, tier: TierId, probes: Probes) -> Offer {
+        let index = tier.index() * ENDPOINTS as usize + endpoint_offset(request.endpoint) as usize;
+        let node = self.node(request, tier);
+        let knobs = &self.plan.settings.knobs;
+        let count_errors = self.nodes[node].charging.counts(knobs.rate_charge_errors);
         let rules = self.rules();
-        let offset = endpoint_offset(request.endpoint);
-        let plan = &self.plan.tiers[tier.index()];
-        let node = plan.node + offset;
-        let settings = &*self.plan.settings;
-        let knobs = &settings.knobs;
-        let count_errors = self.nodes[node as usize].charging.counts(knobs.rate_charge_errors);
-        let (cursor, members) = (self.tiers[plan.owner as usize].cursor, plan.deployments.len() as u32);
-        let decision = draw(settings.seed, STREAM_TIES, request.id.get(), u64::from(request.attempts));
-        let ballot = Ballot { strategy: knobs.select_strategy, decision, cursor, members, count_errors };
-        let reading = Reading { day: rules.day, day_ends: rules.day_ends, count_errors };
-        let view = View { now, tokens: request.tokens.input.get(), reading, rules: &rules, knobs };
-        let sheet = &mut self.sheets.sheets[tier.index() * ENDPOINTS as usize + offset as usize];
+        let view = View { now, tokens: request.tokens.input.get(), count_errors, rules: &rules, knobs };
+        let sheet = &mut self.sheets.sheets[index];
         sheet.refresh(&view, &mut self.quotas, &self.keys);
         debug_assert!(view.agrees(sheet, &mut self.quotas, &self.keys), "a look was kept too long");
 
-        let failed_key = request.failures.key;
-        let quick = if sheet.one_order && is_by_headroom(knobs.select_strategy) {
-            sheet.roomiest(failed_key, decision).map(|index| sheet.pick(index, probes))
+        let sheet = &self.sheets.sheets[index];
+        let quick = if sheet.is_plain {
+            let start = drawn(self.sheets.lot(request), sheet.rows.len());
+            sheet.roomiest(start, request.failures.key.and_then(|key| self.sheets.row_of(key, index)))
         } else {
             None
         };
-        let found = match quick {
+        let found = match quick.map(|row| sheet.pick(row, probes)) {
             Some(pick) => Ok(pick),
-            None => sheet.search(ballot, probes, failed_key, (&self.quotas, &self.sites), knobs.panic_fraction),
+            None => self.search(request, tier, probes),
         };
-        debug_assert_eq!(
-            found,
-            sheet.search(ballot, probes, failed_key, (&self.quotas, &self.sites), knobs.panic_fraction),
-            "the short way leads elsewhere"
-        );
+        debug_assert_eq!(found, self.search(request, tier, probes), "the short way leads elsewhere");
         match found {
-            Ok(pick) if request.failures.node == Some(node) => Offer::Ready(pick, request.failures.back_until.max(now)),
+            Ok(pick) if request.failures.node == Some(node as u32) => {
+                Offer::Ready(pick, request.failures.back_until.max(now))
+            }
             Ok(pick) => Offer::Ready(pick, now),
             Err((until, cause)) => later(until, cause),
         }
     }
-}
 
-impl Sheet {
-    /// Weighs all that were looked at. Where none may be used, what opens first.
+    /// Weighs all deployments as they were last seen. Where none may be used, what opens first.
     #[inline(never)]
-    fn search(
-        &self,
-        ballot: Ballot,
-        probes: Probes,
-        failed_key: Option<u32>,
-        (quotas, sites): (&[Quota], &[Site]),
-        panic_fraction: f64,
-    ) -> Result<Pick, (Timestamp, Cause)> {
+    fn search(&mut self, request: &Request, tier: TierId, probes: Probes) -> Result<Pick, (Timestamp, Cause)> {
+        let plan = &self.plan.tiers[tier.index()];
+        let knobs = &self.plan.settings.knobs;
+        let ballot = Ballot {
+            strategy: knobs.select_strategy,
+            lot: self.sheets.lot(request),
+            cursor: self.tiers[plan.owner as usize].cursor,
+            members: plan.deployments.len() as u32,
+            count_errors: self.nodes[self.node(request, tier)].charging.counts(knobs.rate_charge_errors),
+        };
+        let index = tier.index() * ENDPOINTS as usize + endpoint_offset(request.endpoint) as usize;
+        let sheet = &mut self.sheets.sheets[index];
+        sheet.equals.clear();
         let mut search = Search {
             ballot,
             probes,
-            failed_key,
-            quotas,
-            sites,
+            failed_key: request.failures.key,
+            quotas: &self.quotas,
+            sites: &self.sites,
             best: None,
+            equals: &mut sheet.equals,
             first: (Timestamp::MAX, Cause::Dead),
             open: 0,
             soft: 0,
             shortest: None,
         };
-        for (index, (member, look)) in self.members.iter().zip(&self.looks).enumerate() {
-            if search.best.is_some_and(|best| best.rank == Rank::Usual && best.order < member.order) {
+        for (index, row) in sheet.rows.iter().enumerate() {
+            if search.best.is_some_and(|best| best.rank == Rank::Usual && best.order < row.member.order) {
                 break;
             }
-            search.consider(index as u32, member, look);
+            search.consider(index, &row.member, &row.look);
         }
-        search.best.map(|best| best.pick).or(search.panic(panic_fraction)).ok_or(search.first)
+        search.chosen(drawn(ballot.lot, sheet.rows.len())).or(search.panic(knobs.panic_fraction)).ok_or(search.first)
     }
 }
 
 impl Search<'_> {
     /// Weighs a deployment, or notes what is in its way.
-    fn consider(&mut self, index: u32, member: &Member, look: &Look) {
+    fn consider(&mut self, index: usize, member: &Member, look: &Look) {
         let (until, cause) = match *look {
             Look::Free { headroom, probes, contested, tokens_left: _ } => {
                 let rank = if self.failed_key == Some(member.key) { Rank::SameKey } else { Rank::Usual };
@@ -478,7 +461,7 @@ impl Search<'_> {
                 return self.weigh(index, member, rank, headroom * member.weight, (probes, contested));
             }
             Look::Full { probes, asks: true, .. } if !probes.any() && !self.probes.any() => {
-                let probes = Probes { charging: true, ..probes };
+                let probes = probes.with(Probes::CHARGING);
                 self.open += 1;
                 return self.weigh(index, member, Rank::Learning, 0.0, (probes, true));
             }
@@ -501,24 +484,28 @@ impl Search<'_> {
         }
     }
 
-    fn weigh(&mut self, index: u32, member: &Member, rank: Rank, headroom: f64, (probes, contested): (Probes, bool)) {
+    fn weigh(&mut self, index: usize, member: &Member, rank: Rank, headroom: f64, (probes, contested): (Probes, bool)) {
         let &Member { deployment, quota, site, weight, order, .. } = member;
         let (quota, site) = (&self.quotas[quota as usize], &self.sites[site as usize]);
         let score = self.ballot.score(headroom, || Candidate { deployment, index, weight, quota, site });
-        let beats = |best: Best| {
-            if rank != best.rank {
-                return rank < best.rank;
-            }
-            let wins_tie = || self.ballot.bits(deployment) > self.ballot.bits(best.pick.deployment);
-            score > best.score || (score == best.score && wins_tie())
-        };
-        if self.best.is_none_or(beats) {
-            self.best = Some(Best { pick: self.pick(member, probes, contested), rank, order, score });
+        let own = Best { rank, order, score };
+        if self.best.is_none_or(|best| own.beats(best)) {
+            self.best = Some(own);
+            self.equals.clear();
+        }
+        if self.best.is_some_and(|best| (best.rank, best.score) == (own.rank, own.score)) {
+            self.equals.push((index, self.pick(member, probes, contested)));
         }
     }
 
     fn pick(&self, member: &Member, probes: Probes, contested: bool) -> Pick {
         Pick { deployment: member.deployment, probes: self.probes.with(probes), panic: None, contested }
+    }
+
+    /// Of all that are equally good the first from row `start` on, or else the first of all.
+    fn chosen(&self, start: usize) -> Option<Pick> {
+        let chosen = self.equals.iter().find(|(row, _)| *row >= start).or(self.equals.first());
+        chosen.map(|(_, pick)| *pick)
     }
 
     /// The choice against soft cooldowns, where no other is left and too few deployments are open.
@@ -529,54 +516,55 @@ impl Search<'_> {
     }
 }
 
+impl Best {
+    fn beats(self, other: Self) -> bool {
+        if self.rank == other.rank { self.score > other.score } else { self.rank < other.rank }
+    }
+}
+
 /// How deployments are looked at for one decision.
 struct View<'a> {
     now: Timestamp,
     tokens: u32,
-    reading: Reading,
+    /// Whether failed calls are taken to count.
+    count_errors: bool,
     rules: &'a Rules,
     knobs: &'a Knobs,
 }
 
 impl View<'_> {
-    /// Looks at one deployment, and says how long that stands.
-    #[inline]
-    fn see(&self, quota: &mut Quota, key: &KeyState) -> (Look, Row) {
-        // Of most there is nothing to ask but their room.
-        if key.is_plain(self.now)
-            && quota.cooldown.is_none()
-            && !self.learns()
-            && let Some((headroom, tokens_left)) =
-                quota.free(self.now, self.tokens, self.reading.count_errors, self.rules)
-        {
-            let look = Look::Free { headroom, tokens_left, probes: Probes::default(), contested: false };
-            return (look, Row { stale_at: Timestamp::MAX, tokens_left });
-        }
-        let look = self.look(quota, key);
-        (look, self.keep(&look, quota, key))
+    /// Whether there is nothing to ask about a deployment but its quota's room, until somebody touches it.
+    fn is_plain(&self, quota: &Quota, key: &KeyState) -> bool {
+        key.is_plain(self.now) && quota.cooldown.is_none() && !self.learns()
     }
 
-    /// Whether it is still open if failed calls count.
+    /// The room of a plain one, as in [`Room::Free`].
+    #[inline]
+    fn room(&self, quota: &mut Quota) -> Option<(f64, u64)> {
+        quota.free(self.now, self.tokens, self.count_errors, self.rules)
+    }
+
+    /// Whether it is still open if failed calls count, and asked.
     fn learns(&self) -> bool {
         self.knobs.rate_charge_errors == ChargeErrors::Learn
     }
 
     /// Looks at one deployment.
     fn look(&self, quota: &mut Quota, key: &KeyState) -> Look {
-        let View { now, tokens, reading: Reading { count_errors, .. }, rules, knobs } = *self;
-        let mut probes = Probes::default();
+        let View { now, tokens, count_errors, rules, knobs } = *self;
+        let mut probes = Probes::NONE;
         if key.drained > now {
             return Look::Shut(key.drained, Cause::Operator);
         }
         match quota.cooldown.gate(now, knobs.probe_concurrent) {
             Gate::Open => {}
-            Gate::Probe => probes.quota = true,
+            Gate::Probe => probes = Probes::QUOTA,
             Gate::Closed(until, cause) => return Look::Shut(until, cause),
         }
         let room = quota.room(now, tokens, count_errors, rules);
         match key.cooldown.gate(now, knobs.probe_concurrent) {
             Gate::Open => {}
-            Gate::Probe => probes.key = true,
+            Gate::Probe => probes = probes.with(Probes::KEY),
             Gate::Closed(until, cause) => {
                 let room = matches!(room, Room::Free { .. });
                 return Look::Rests { until, cause, probes, soft: key.cooldown.is_soft(), room };
@@ -598,7 +586,7 @@ impl View<'_> {
 
     /// How long a look stands. When a quota that limits tokens is full, its next room is a matter of the call's length,
     /// and whether failed calls count is asked anew each time.
-    fn keep(&self, look: &Look, quota: &Quota, key: &KeyState) -> Row {
+    fn term(&self, look: &Look, quota: &Quota, key: &KeyState) -> Term {
         let asks = self.learns() && quota.has_errors(self.rules);
         let by_tokens = match *look {
             Look::Free { .. } | Look::Shut(..) => false,
@@ -606,7 +594,7 @@ impl View<'_> {
             Look::Rests { .. } => quota.limits_tokens(),
         };
         if asks || by_tokens {
-            return Row::STALE;
+            return Term::OVER;
         }
         let tokens_left = match *look {
             Look::Free { tokens_left, .. } => tokens_left,
@@ -614,15 +602,13 @@ impl View<'_> {
         };
         let rests = key.cooldown.changes_at(self.now).min(quota.cooldown.changes_at(self.now));
         let drained = if key.drained > self.now { key.drained } else { Timestamp::MAX };
-        Row { stale_at: rests.min(drained), tokens_left }
+        Term { stale_at: rests.min(drained), tokens_left }
     }
 
     /// Whether fresh looks find what the sheet says.
     fn agrees(&self, sheet: &Sheet, quotas: &mut [Quota], keys: &[KeyState]) -> bool {
-        sheet
-            .members
-            .iter()
-            .zip(&sheet.looks)
-            .all(|(member, kept)| self.look(&mut quotas[member.quota as usize], &keys[member.key as usize]) == *kept)
+        sheet.rows.iter().all(|Row { member, look, .. }| {
+            self.look(&mut quotas[member.quota as usize], &keys[member.key as usize]) == *look
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! Which deployment of a tier serves: every strategy is a score, the highest wins, and a seeded hash breaks ties.
+//! Which deployment of a tier serves: every strategy is a score, the highest wins, and a seeded lot decides between
+//! equals.
 
 use super::draw::{mix, unit};
 use super::ids::DeploymentId;
@@ -12,7 +13,7 @@ pub(super) struct Ballot {
     /// What counts.
     pub(super) strategy: Strategy,
     /// The decision's own bits.
-    pub(super) decision: u64,
+    pub(super) lot: u64,
     /// Place of the deployment whose turn it is.
     pub(super) cursor: u32,
     /// How many deployments the tier has.
@@ -27,7 +28,7 @@ pub(super) struct Candidate<'a> {
     /// Which.
     pub(super) deployment: DeploymentId,
     /// Its place in the tier.
-    pub(super) index: u32,
+    pub(super) index: usize,
     /// Share of the load that it should take; at least 1.
     pub(super) weight: f64,
     /// Its project's quota.
@@ -45,13 +46,14 @@ impl Ballot {
             // All deployments of a tier cost the same: there `lowest-cost` orders the tiers of a model instead.
             Strategy::Headroom | Strategy::LowestCost => headroom,
             Strategy::RoundRobin => {
-                let turn = candidate().index + self.members - self.cursor.min(self.members);
+                let turn = candidate().index as u32 + self.members - self.cursor.min(self.members);
                 -f64::from(turn % self.members.max(1))
             }
             // The largest of u^(1/weight) falls on each in proportion to the weights (Efraimidis and Spirakis, 2006).
             Strategy::WeightedShuffle => {
                 let Candidate { deployment, weight, .. } = candidate();
-                libm::log(unit(self.bits(deployment)).max(f64::MIN_POSITIVE)) / weight
+                let bits = mix(self.lot ^ u64::from(deployment.get()));
+                libm::log(unit(bits).max(f64::MIN_POSITIVE)) / weight
             }
             Strategy::LeastBusy => {
                 let Candidate { site, weight, .. } = candidate();
@@ -62,18 +64,6 @@ impl Ballot {
             Strategy::LowestUsage => -(candidate().quota.tokens_used(self.count_errors) as f64),
         }
     }
-
-    /// A deployment's own bits for this decision.
-    #[inline]
-    pub(super) fn bits(&self, deployment: DeploymentId) -> u64 {
-        ballot_bits(self.decision, deployment)
-    }
-}
-
-/// A deployment's own bits for a decision: the highest win where nothing else tells candidates apart.
-#[inline]
-pub(super) fn ballot_bits(decision: u64, deployment: DeploymentId) -> u64 {
-    mix(decision ^ u64::from(deployment.get()))
 }
 
 /// Whether headroom alone is the score.
@@ -87,8 +77,8 @@ mod tests {
     use crate::core::quota::Rules;
     use crate::core::time::{Duration, Timestamp};
 
-    fn ballot(strategy: Strategy, decision: u64) -> Ballot {
-        Ballot { strategy, decision, cursor: 3, members: 9, count_errors: true }
+    fn ballot(strategy: Strategy, lot: u64) -> Ballot {
+        Ballot { strategy, lot, cursor: 3, members: 9, count_errors: true }
     }
 
     #[test]
@@ -98,7 +88,7 @@ mod tests {
         let quick = Site { latency: Duration::from_millis(500), ..site };
         let (mut quota, unused) = (Quota::default(), Quota::default());
         let rules = Rules { window: Duration::from_secs(60), day: 0, day_ends: Timestamp::MAX };
-        quota.reserve(Timestamp::ZERO, 500, false, &rules);
+        quota.reserve(Timestamp::ZERO, 500, &rules);
         let deployment = DeploymentId::new(7);
         let even = Candidate { deployment, index: 7, weight: 1.0, quota: &quota, site: &site };
         let cases = [
@@ -120,8 +110,8 @@ mod tests {
     fn the_shuffle_follows_the_weights() {
         let (quota, site) = (Quota::default(), Site::default());
         let wins = (0..30_000u64)
-            .filter(|decision| {
-                let ballot = ballot(Strategy::WeightedShuffle, mix(*decision));
+            .filter(|lot| {
+                let ballot = ballot(Strategy::WeightedShuffle, mix(*lot));
                 let score = |deployment, weight| {
                     let deployment = DeploymentId::new(deployment);
                     let (quota, site) = (&quota, &site);

@@ -3,117 +3,175 @@
 //! A [`Handle`] is a slot and the slot's generation. A slot is reused as soon as it is free, so memory stays dense; the
 //! generation grows each time, so a late or duplicate completion finds nothing instead of somebody else's attempt.
 
+use std::num::NonZeroU64;
+use std::ops::{Deref, DerefMut};
+
 use serde::{Deserialize, Serialize};
 
-/// A name for one stored value, unique for the life of its slab.
+/// A name for one stored value, unique for the life of its slab: the generation in the upper half, the slot in the
+/// lower.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct Handle {
-    slot: u32,
-    generation: u32,
+pub(super) struct Handle(NonZeroU64);
+
+/// Values by [`Handle`], in slots that the owner chooses.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Shelf<T> {
+    values: Vec<Option<T>>,
+    /// By slot, the name of its value or of the next one: apart from the values, because most questions are whether a
+    /// name still stands for anything, and with thousands of values these are the few bytes that stay at hand.
+    names: Vec<Handle>,
 }
 
-/// Values by [`Handle`].
+/// A shelf that chooses the slots itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Slab<T> {
-    entries: Vec<Entry<T>>,
+    shelf: Shelf<T>,
     free: Vec<u32>,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Entry<T> {
-    generation: u32,
-    value: Option<T>,
-}
-
 impl Handle {
-    /// Both halves in one number, as an id for the world outside.
+    /// One generation, as a number.
+    const GENERATION: u64 = 1 << 32;
+
+    /// The first name of a slot. Generations start at 1, so that no name is 0.
+    fn first(slot: u32) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(Self::GENERATION - 1) | u64::from(slot))
+    }
+
+    /// The name after this one of the same slot.
+    fn next(self) -> Self {
+        Self(self.0.saturating_add(Self::GENERATION))
+    }
+
+    /// Where the value is.
+    pub(super) fn slot(self) -> usize {
+        self.0.get() as u32 as usize
+    }
+
+    /// The name as a number, for the world outside.
     pub(super) fn pack(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.slot)
+        self.0.get()
     }
 
     /// The handle that [`Handle::pack`] made this number from.
-    pub(super) fn unpack(packed: u64) -> Self {
-        Self { slot: packed as u32, generation: (packed >> 32) as u32 }
+    pub(super) fn unpack(packed: u64) -> Option<Self> {
+        NonZeroU64::new(packed).map(Self)
     }
 }
 
-impl<T> Slab<T> {
-    /// How many values are stored.
-    pub(super) fn len(&self) -> usize {
-        self.entries.len() - self.free.len()
+impl<T> Shelf<T> {
+    /// Stores a value in a slot that holds none.
+    #[inline]
+    pub(super) fn put(&mut self, slot: usize, value: T) -> Handle {
+        while self.names.len() <= slot {
+            self.values.push(None);
+            self.names.push(Handle::first(self.names.len() as u32));
+        }
+        self.values[slot] = Some(value);
+        self.names[slot]
     }
 
-    /// Stores a value.
-    pub(super) fn insert(&mut self, value: T) -> Handle {
-        if let Some(slot) = self.free.pop() {
-            let entry = &mut self.entries[slot as usize];
-            entry.value = Some(value);
-            return Handle { slot, generation: entry.generation };
-        }
-        let slot = self.entries.len() as u32;
-        // Generations start at 1, so that no packed handle is 0.
-        self.entries.push(Entry { generation: 1, value: Some(value) });
-        Handle { slot, generation: 1 }
+    /// Whether a slot holds a value.
+    #[inline]
+    pub(super) fn is_taken(&self, slot: usize) -> bool {
+        self.values.get(slot).is_some_and(Option::is_some)
+    }
+
+    /// Whether a slot has a name left to give: names must not come back.
+    #[inline]
+    fn has_names(&self, slot: usize) -> bool {
+        self.names.get(slot).is_none_or(|name| name.pack() < u64::MAX - Handle::GENERATION)
+    }
+
+    /// Whether the value is still there.
+    #[inline]
+    pub(super) fn has(&self, handle: Handle) -> bool {
+        self.names.get(handle.slot()) == Some(&handle)
     }
 
     /// The value, if it is still there.
+    #[inline]
     pub(super) fn get(&self, handle: Handle) -> Option<&T> {
-        let entry = self.entries.get(handle.slot as usize)?;
-        if entry.generation == handle.generation { entry.value.as_ref() } else { None }
+        if self.has(handle) { self.values.get(handle.slot())?.as_ref() } else { None }
     }
 
     /// The value to change, if it is still there.
+    #[inline]
     pub(super) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
-        let entry = self.entries.get_mut(handle.slot as usize)?;
-        if entry.generation == handle.generation { entry.value.as_mut() } else { None }
+        if self.has(handle) { self.values.get_mut(handle.slot())?.as_mut() } else { None }
     }
 
     /// Takes the value out; its handle is dead from here on.
-    pub(super) fn remove(&mut self, handle: Handle) -> Option<T> {
-        let entry = self.entries.get_mut(handle.slot as usize)?;
-        if entry.generation != handle.generation {
+    #[inline]
+    pub(super) fn take(&mut self, handle: Handle) -> Option<T> {
+        if !self.has(handle) {
             return None;
         }
-        let value = entry.value.take()?;
-        self.free(handle.slot);
+        let value = self.values.get_mut(handle.slot())?.take()?;
+        self.names[handle.slot()] = handle.next();
         Some(value)
     }
 
     /// Drops the value, if it is still there; its handle is dead from here on.
+    #[inline]
     pub(super) fn discard(&mut self, handle: Handle) {
         if self.get(handle).is_some() {
-            self.entries[handle.slot as usize].value = None;
-            self.free(handle.slot);
-        }
-    }
-
-    /// Gives a slot that has just been emptied to whoever comes next.
-    fn free(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot as usize];
-        entry.generation += 1;
-        // A slot that has used up its generations stays empty for ever, for ids must not come back.
-        if entry.generation < u32::MAX {
-            self.free.push(slot);
+            self.values[handle.slot()] = None;
+            self.names[handle.slot()] = handle.next();
         }
     }
 
     /// All values, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
-        self.entries.iter().enumerate().filter_map(|(slot, entry)| {
-            let handle = Handle { slot: slot as u32, generation: entry.generation };
-            entry.value.as_ref().map(|value| (handle, value))
-        })
+        self.names.iter().zip(&self.values).filter_map(|(name, value)| value.as_ref().map(|value| (*name, value)))
     }
 
     /// Every value, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.iter_mut().filter_map(|entry| entry.value.as_mut())
+        self.values.iter_mut().filter_map(Option::as_mut)
+    }
+}
+
+impl<T> Slab<T> {
+    /// Stores a value.
+    #[inline]
+    pub(super) fn insert(&mut self, value: T) -> Handle {
+        let slot = self.free.pop().map_or(self.shelf.names.len(), |slot| slot as usize);
+        self.shelf.put(slot, value)
+    }
+
+    /// Gives a slot that is empty, here and on the shelf beside, to whoever comes next.
+    #[inline]
+    pub(super) fn free<U>(&mut self, slot: usize, beside: &Shelf<U>) {
+        if !self.is_taken(slot) && !beside.is_taken(slot) && self.has_names(slot) && beside.has_names(slot) {
+            self.free.push(slot as u32);
+        }
+    }
+}
+
+impl<T> Deref for Slab<T> {
+    type Target = Shelf<T>;
+
+    fn deref(&self) -> &Shelf<T> {
+        &self.shelf
+    }
+}
+
+impl<T> DerefMut for Slab<T> {
+    fn deref_mut(&mut self) -> &mut Shelf<T> {
+        &mut self.shelf
+    }
+}
+
+impl<T> Default for Shelf<T> {
+    fn default() -> Self {
+        Self { values: Vec::new(), names: Vec::new() }
     }
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), free: Vec::new() }
+        Self { shelf: Shelf::default(), free: Vec::new() }
     }
 }
 
@@ -123,14 +181,33 @@ mod tests {
 
     #[test]
     fn a_dead_handle_finds_nothing_although_its_slot_lives_again() {
-        let mut slab = Slab::default();
+        let (mut slab, beside) = (Slab::default(), Shelf::<()>::default());
         let first = slab.insert("first");
-        assert_eq!(slab.remove(first), Some("first"));
+        assert_eq!(slab.take(first), Some("first"));
+        slab.free(first.slot(), &beside);
         let second = slab.insert("second");
-        assert_eq!(first.pack() as u32, second.pack() as u32, "the slot is reused");
+        assert_eq!(first.slot(), second.slot(), "the slot is reused");
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
-        assert_eq!(slab.remove(first), None);
-        assert_eq!(Handle::unpack(second.pack()), second);
-        assert_eq!((slab.len(), slab.iter().count()), (1, 1));
+        assert_eq!(slab.take(first), None);
+        assert_eq!(Handle::unpack(second.pack()), Some(second));
+        assert!(slab.has(second) && !slab.has(first));
+        assert_eq!(slab.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_slot_is_free_when_it_is_empty_on_both_shelves() {
+        let (mut slab, mut beside) = (Slab::default(), Shelf::default());
+        let (first, second) = (slab.insert(1), slab.insert(2));
+        let other = beside.put(first.slot(), "other");
+        slab.discard(first);
+        slab.free(first.slot(), &beside);
+        slab.discard(second);
+        slab.free(second.slot(), &beside);
+        assert_eq!(slab.insert(3).slot(), second.slot());
+        assert_eq!(beside.take(other), Some("other"));
+        slab.free(first.slot(), &beside);
+        let third = slab.insert(4);
+        assert_eq!(third.slot(), first.slot());
+        assert_ne!(beside.put(third.slot(), "another"), other);
     }
 }

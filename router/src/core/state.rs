@@ -1,16 +1,18 @@
 //! What the router remembers of everyone: requests, attempts, and the owners of quota, health and money.
 
+use std::ops::Deref;
+
 use serde::{Deserialize, Serialize};
 
 use super::budget::Purse;
 use super::cooldown::Cooldown;
 use super::health::Health;
-use super::ids::{DeploymentId, ModelId, RequestId};
+use super::ids::{ModelId, RequestId};
 use super::input::{Endpoint, TokenEstimate};
 use super::knobs::Knobs;
 use super::latency::Latency;
 use super::output::Cause;
-use super::plan::Place;
+use super::plan::{Place, Way};
 use super::quota::{Charging, Reservation};
 use super::retry::RetryBudget;
 use super::settings::Priority;
@@ -21,34 +23,36 @@ use super::units::Usd;
 use super::waiting::{Kind, LaneId, Urgency};
 use super::window::Window;
 
-/// A request that has no outcome yet.
+/// A request that has no outcome yet. With thousands of them what costs is how many lines of a cache its end touches:
+/// what it needs then comes first, and is one.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[repr(C, align(64))]
 pub(super) struct Request {
     pub(super) id: RequestId,
-    /// Arena index of its client.
-    pub(super) client: u32,
-    /// `None` when new settings do not know its model any more.
-    pub(super) model: Option<ModelId>,
-    pub(super) endpoint: Endpoint,
-    pub(super) stream: bool,
-    pub(super) tokens: TokenEstimate,
-    pub(super) priority: Priority,
-    pub(super) arrived: Timestamp,
-    pub(super) deadline: Timestamp,
     pub(super) stage: Stage,
-    /// Grows whenever it stops waiting, so that old places and timers find out that they are stale.
-    pub(super) ticket: u32,
-    /// Since when it has wanted to start its next attempt.
-    pub(super) since: Timestamp,
-    /// Its next review, while it waits.
-    pub(super) review: Timestamp,
+    pub(super) spend: Usd,
+    pub(super) deadline: Timestamp,
     /// The model's tiers that take such a prompt.
     pub(super) suited: u64,
     /// The model's tiers that it has been on.
     pub(super) tried: u64,
     pub(super) attempts: u16,
+    pub(super) priority: Priority,
+    pub(super) endpoint: Endpoint,
+    pub(super) stream: bool,
+    /// `None` when new settings do not know its model any more.
+    pub(super) model: Option<ModelId>,
+    /// Arena index of its client.
+    pub(super) client: u32,
+    pub(super) tokens: TokenEstimate,
+    pub(super) arrived: Timestamp,
+    /// Since when it has wanted to start its next attempt.
+    pub(super) since: Timestamp,
+    /// Its next review, while it waits.
+    pub(super) review: Timestamp,
+    /// Grows whenever it stops waiting, so that old places and timers find out that they are stale.
+    pub(super) ticket: u32,
     pub(super) failures: Failures,
-    pub(super) spend: Usd,
 }
 
 /// How a request's attempts have failed.
@@ -85,44 +89,120 @@ pub(super) enum Stage {
     Relayed(Handle),
 }
 
-/// An attempt that has not been reported as finished.
+/// An attempt that has not been reported as finished: one line of a cache.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[repr(align(64))]
 pub(super) struct Attempt {
-    /// `None` when nobody waits for it any more.
-    pub(super) request: Option<Handle>,
+    /// Whose it is; the request may be gone.
+    pub(super) request: Handle,
     pub(super) id: RequestId,
-    pub(super) place: Place,
-    /// What the settings call where it went, and which settings.
-    pub(super) deployment: DeploymentId,
-    pub(super) epoch: u32,
-    /// Arena index of the tier whose money it may cost, and its client's.
-    pub(super) tier: u32,
-    pub(super) client: u32,
-    /// Which price, in the register.
-    pub(super) price: u32,
-    pub(super) endpoint: Endpoint,
-    pub(super) stream: bool,
     pub(super) dispatched: Timestamp,
+    /// When it was counted as accepted; [`Timestamp::MAX`] before.
+    pub(super) accepted: Timestamp,
     pub(super) reserved: Usd,
     pub(super) quota: Reservation,
-    /// When it was counted as accepted.
-    pub(super) accepted: Option<Timestamp>,
-    pub(super) first_byte: bool,
-    /// Whether its end may be lost although its answer was whole: it was in flight when the power failed.
-    pub(super) perhaps_answered: bool,
+    /// Which way, in the register.
+    pub(super) way: u32,
+    /// Arena index of the client whose money it may cost.
+    pub(super) client: u32,
+    pub(super) endpoint: Endpoint,
     /// Which scopes it probes.
     pub(super) probes: Probes,
+    pub(super) marks: Marks,
 }
 
-/// The scopes whose probe an attempt is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Probes {
-    pub(super) key: bool,
-    pub(super) quota: bool,
-    pub(super) provider: bool,
-    pub(super) node: bool,
-    /// Asks whether failed calls count.
-    pub(super) charging: bool,
+/// An attempt that is being looked at, with where it went.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    attempt: Attempt,
+    pub(super) way: Way,
+    /// The way's place for this kind of call.
+    pub(super) place: Place,
+}
+
+impl Sent {
+    /// `way` is the attempt's.
+    pub(super) fn new(attempt: Attempt, way: Way) -> Self {
+        Self { attempt, way, place: way.place.of(attempt.endpoint) }
+    }
+}
+
+impl Deref for Sent {
+    type Target = Attempt;
+
+    fn deref(&self) -> &Attempt {
+        &self.attempt
+    }
+}
+
+impl Attempt {
+    /// Whether it was counted as accepted.
+    pub(super) fn is_accepted(&self) -> bool {
+        self.accepted < Timestamp::MAX
+    }
+}
+
+macro_rules! sets {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$member_doc:meta])* $member:ident = $bit:literal,)* })*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+        pub(super) struct $name(u8);
+
+        impl $name {
+            pub(super) const NONE: Self = Self(0);
+            $($(#[$member_doc])* pub(super) const $member: Self = Self(1 << $bit);)*
+
+            /// These and those.
+            pub(super) fn with(self, others: Self) -> Self {
+                Self(self.0 | others.0)
+            }
+
+            /// Whether any of those is among these.
+            pub(super) fn has(self, others: Self) -> bool {
+                self.0 & others.0 != 0
+            }
+        }
+    )*};
+}
+
+sets! {
+    /// The scopes whose probe an attempt is.
+    Probes {
+        KEY = 0,
+        QUOTA = 1,
+        PROVIDER = 2,
+        NODE = 3,
+        /// Asks whether failed calls count.
+        CHARGING = 4,
+    }
+    /// What is true of an attempt.
+    Marks {
+        STREAM = 0,
+        FIRST_BYTE = 1,
+        /// It passed its quota only because failed calls were taken not to count.
+        CONTESTED = 2,
+        /// Its end may be lost although its answer was whole: it was in flight when the power failed.
+        PERHAPS_ANSWERED = 3,
+    }
+}
+
+impl Marks {
+    /// These and those, if so.
+    pub(super) fn with_if(self, others: Self, so: bool) -> Self {
+        if so { self.with(others) } else { self }
+    }
+}
+
+impl Probes {
+    /// These but for those.
+    pub(super) fn without(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    /// Whether the attempt is a probe of anything.
+    pub(super) fn any(self) -> bool {
+        self != Self::NONE
+    }
 }
 
 /// A credential.
@@ -235,24 +315,6 @@ impl Site {
     }
 }
 
-impl Probes {
-    /// These and those.
-    pub(super) fn with(self, other: Self) -> Self {
-        Self {
-            key: self.key || other.key,
-            quota: self.quota || other.quota,
-            provider: self.provider || other.provider,
-            node: self.node || other.node,
-            charging: self.charging || other.charging,
-        }
-    }
-
-    /// Whether the attempt is a probe of anything.
-    pub(super) fn any(self) -> bool {
-        self != Self::default()
-    }
-}
-
 /// Whose doing an ambiguous failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -296,6 +358,13 @@ mod tests {
     fn site(failed: bool, succeeded: bool, in_row: u32) -> Site {
         let at = |yes: bool| yes.then_some(Timestamp::ZERO);
         Site { last_failure: at(failed), last_success: at(succeeded), failed_in_row: in_row, ..Site::default() }
+    }
+
+    #[test]
+    fn what_is_kept_of_a_call_stays_small() {
+        assert_eq!(size_of::<Option<Attempt>>(), 64);
+        assert_eq!(size_of::<Option<Request>>(), 192);
+        assert!(std::mem::offset_of!(Request, stream) < 64, "what its end needs is in one line");
     }
 
     #[test]

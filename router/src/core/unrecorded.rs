@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::budget::Purse;
 use super::ids::AttemptId;
 use super::observer::{Note, Observer};
-use super::plan::endpoint_offset;
 use super::quota::{Quota, Rules};
 use super::router::{Router, Scene};
 use super::slab::Handle;
+use super::state::Marks;
 use super::time::Timestamp;
 use super::units::Usd;
 
@@ -99,8 +99,9 @@ impl AtRisk {
 impl Router {
     /// What a dispatched attempt puts at stake, where it is limited.
     pub(super) fn stakes(&self, attempt: AttemptId, at_risk: AtRisk) -> [Option<Stake>; 4] {
-        let Some(attempt) = self.attempts.get(Handle::unpack(attempt.get())) else { return [None; 4] };
-        let index = attempt.place.quota + endpoint_offset(attempt.endpoint);
+        let attempt = Handle::unpack(attempt.get()).and_then(|handle| self.attempts.get(handle));
+        let Some(attempt) = attempt.map(|attempt| self.register.sent(*attempt)) else { return [None; 4] };
+        let index = attempt.place.quota;
         let quota = &self.quotas[index as usize];
         let day = self.calendar.day();
         let money = |purse: &Purse, limited| {
@@ -113,7 +114,7 @@ impl Router {
         [
             requests.map(|most| Stake { limited: Limited::Requests(index), amount: 1, most: most.into() }),
             tokens.map(|most| Stake { limited: Limited::Tokens(index), amount: attempt.quota.tokens(), most }),
-            money(&self.tiers[attempt.tier as usize].purse, Limited::Tier(attempt.tier)),
+            money(&self.tiers[attempt.way.tier as usize].purse, Limited::Tier(attempt.way.tier)),
             money(&self.clients[attempt.client as usize].purse, Limited::Client(attempt.client)),
         ]
     }
@@ -140,7 +141,7 @@ impl Router {
         }
         // Of an attempt that was in flight even the end may be lost: its answer may have come whole, and is paid for.
         for attempt in self.attempts.iter_mut() {
-            attempt.perhaps_answered = true;
+            attempt.marks = attempt.marks.with(Marks::PERHAPS_ANSWERED);
         }
         self.power_lost = Some(loss);
         scene.tell(|| Note::PowerLost { loss });
@@ -184,7 +185,7 @@ impl Quota {
         let tokens = u32::try_from(tokens.unwrap_or(0)).unwrap_or(u32::MAX);
         for number in 0..requests {
             let part = if number == 0 { tokens } else { 0 };
-            self.reserve(now, part, false, rules);
+            self.reserve(now, part, rules);
         }
         requests
     }

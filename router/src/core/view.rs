@@ -177,9 +177,9 @@ impl Router {
     pub fn load(&self) -> LoadView {
         let unseen = self.requests.iter().filter(|(_, request)| !matches!(request.stage, Stage::Relayed(_)));
         LoadView {
-            requests: self.requests.len(),
+            requests: self.requests.iter().count(),
             waiting: self.waiting.len(),
-            attempts: self.attempts.len(),
+            attempts: self.attempts.iter().count(),
             tightest_deadline: unseen.map(|(_, request)| request.deadline).min(),
         }
     }

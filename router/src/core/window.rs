@@ -15,7 +15,7 @@ use super::time::{Duration, Timestamp};
 pub(super) struct Window {
     sends: VecDeque<Send>,
     /// Sequence number of the front entry.
-    first: u64,
+    first: u32,
     /// When the front entry was sent: most of the time it stays, and the log need not be looked at.
     oldest: Timestamp,
     /// Without failed calls, and with them.
@@ -63,7 +63,7 @@ impl Window {
     fn drop_oldest(&mut self) {
         let Some(send) = self.sends.pop_front() else { return };
         self.count(send, false);
-        self.first += 1;
+        self.first = self.first.wrapping_add(1);
         if let Some(next) = self.sends.front() {
             self.oldest = next.at;
         }
@@ -75,21 +75,21 @@ impl Window {
     }
 
     /// Logs a send; gives its sequence number.
-    pub(super) fn push(&mut self, now: Timestamp, tokens: u32) -> u64 {
+    pub(super) fn push(&mut self, now: Timestamp, tokens: u32) -> u32 {
         let send = Send { at: now, tokens, charge: Charge::Charged };
         if self.sends.is_empty() {
             self.oldest = now;
         }
         self.count(send, true);
         self.sends.push_back(send);
-        self.first + self.sends.len() as u64 - 1
+        self.first.wrapping_add(self.sends.len() as u32 - 1)
     }
 
     /// Puts an entry right once its end is known, and says whether that changed anything; one that has left the window
     /// needs no settling.
-    pub(super) fn settle(&mut self, sequence: u64, tokens: u32, charge: Charge) -> bool {
-        let Some(index) = sequence.checked_sub(self.first) else { return false };
-        let Some(send) = self.sends.get_mut(index as usize) else { return false };
+    pub(super) fn settle(&mut self, sequence: u32, tokens: u32, charge: Charge) -> bool {
+        // Of one that has left it is far beyond the last.
+        let Some(send) = self.sends.get_mut(sequence.wrapping_sub(self.first) as usize) else { return false };
         let settled = Send { at: send.at, tokens, charge };
         let before = std::mem::replace(send, settled);
         if settled == before {
