@@ -85,7 +85,11 @@ impl Router {
         self.nodes[attempt.place.node as usize].in_flight -= 1;
 
         self.settle_quota(&attempt, &finished, &ruling);
-        let cost = self.settle_money(scene.now, &attempt, &finished, &ruling);
+        let cost = if attempt.reserved == Usd::ZERO {
+            Usd::ZERO
+        } else {
+            self.settle_money(scene.now, &attempt, &finished, &ruling)
+        };
         let scope = self.hold_to_account(scene, &attempt, &finished, &ruling, abandoned);
         if answered || abandoned || ruling.class == Cause::StreamCut || is_timeout(finished.ending) {
             self.learn_latency(&attempt, answered, scene.now, true);
@@ -304,9 +308,6 @@ impl Router {
     /// Turns the reservation into what the attempt cost. A call that may have run and does not say what it used costs
     /// what was reserved for its tokens; an answer that was not complete does not cost the price of an answer.
     fn settle_money(&mut self, now: Timestamp, attempt: &Sent, finished: &Finished, ruling: &Ruling) -> Usd {
-        if attempt.reserved == Usd::ZERO {
-            return Usd::ZERO;
-        }
         let answered = ruling.next == Next::Done;
         let price = self.register.price(attempt.way.price);
         let cost = match (finished.usage, finished.ending) {
