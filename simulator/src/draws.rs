@@ -4,7 +4,7 @@
 //! same luck. Values come from inverse distribution functions, one uniform number each, and use `libm` only, so they
 //! are the same bits on every platform.
 
-use stormproof_router::core::{Duration, mix, unit};
+use stormproof_router::core::{Duration, Source, mix, unit};
 
 /// The streams of one seed. A new one is appended; numbers are never reused, because golden hashes rest on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +38,7 @@ impl Stream {
 
     /// This stream of one seed, for whoever draws from it often.
     pub fn of(self, seed: u64) -> Source {
-        Source(mix(mix(seed) ^ self as u64))
-    }
-}
-
-/// One stream of one seed: what all its draws have in common, mixed beforehand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Source(u64);
-
-impl Source {
-    /// The same bits as [`Stream::draw`] gives for this seed.
-    pub fn draw(self, entity: u64, index: u64) -> u64 {
-        mix(mix(self.0 ^ entity) ^ index)
+        Source::of(seed, self as u64)
     }
 }
 

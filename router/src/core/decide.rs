@@ -332,7 +332,7 @@ impl Router {
         let health = &self.nodes[node].health;
         let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
-        let delay = from.since(now) + Duration::from_secs_f64(health.failure_delay() * failure);
+        let delay = from.since(now).as_secs_f64() + health.failure_delay() * failure;
         Scales {
             failure,
             quota: if starved { starved_price(health.failure_in_health()) } else { 0.0 },
@@ -503,13 +503,13 @@ impl Router {
 
     /// The tier's capacity in attempts per second; where no limit is known, all the demand that may come to it.
     fn nominal(&mut self, now: Timestamp, tier: TierId) -> f64 {
+        let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+        if state.nominal_rpm.is_some() {
+            return state.nominal;
+        }
         // A probe in every interval, however little is asked for.
         let least = 1.0 / self.plan.settings.knobs.probe_interval.as_secs_f64().max(0.1);
-        let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
-        match state.nominal_rpm {
-            Some(rpm) => f64::from(rpm) / 60.0,
-            None => state.reach.per_second(now).max(least),
-        }
+        state.reach.per_second(now).max(least)
     }
 
     /// How the router reads limits at `now`.

@@ -75,6 +75,7 @@ impl Router {
     /// An attempt is over.
     pub(super) fn finish<O: Observer>(&mut self, scene: &mut Scene<'_, O>, finished: Finished) {
         let Some(handle) = Handle::unpack(finished.attempt.get()) else { return };
+        self.requests.expect(handle.slot());
         let Some(attempt) = self.attempts.take(handle) else { return };
         self.requests.free(handle.slot(), &self.attempts);
         let attempt = self.register.sent(attempt);

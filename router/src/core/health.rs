@@ -98,8 +98,7 @@ impl Health {
         if weight >= 0.5 {
             self.last_failures = [Some(now), self.last_failures[0]];
         }
-        let delay = self.failure_delay + 0.1 * (after.as_secs_f64() - self.failure_delay);
-        self.failure_delay = Duration::from_secs_f64(delay).as_secs_f64();
+        self.failure_delay += 0.1 * (after.as_secs_f64() - self.failure_delay);
         self.note_calm(weight, weight);
     }
 

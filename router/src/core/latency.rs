@@ -147,26 +147,30 @@ impl Latency {
         }
     }
 
-    /// Lays out the prior, unless that has been done.
-    pub(super) fn begin(&mut self, prior: Prior) {
-        if !self.chance.is_empty() {
-            return;
+    /// Takes over a distribution that knows nothing but its prior, unless there is one.
+    pub(super) fn begin(&mut self, fresh: &Self) {
+        if self.chance.is_empty() {
+            self.clone_from(fresh);
         }
-        self.chance = vec![0.0; BUCKETS];
-        self.censored = vec![0; BUCKETS];
-        self.ended = vec![0; BUCKETS];
+    }
+
+    /// One that knows nothing but its prior.
+    pub(super) fn fresh(prior: Prior) -> Self {
+        let mut fresh =
+            Self { ended: vec![0; BUCKETS], censored: vec![0; BUCKETS], chance: vec![0.0; BUCKETS], ..Self::default() };
         let scale = prior.sigma * core::f64::consts::SQRT_2;
         let weight = prior.weight * f64::from(UNIT);
         let mut below = 0.0;
-        for (index, ended) in self.ended.iter_mut().enumerate() {
+        for (index, ended) in fresh.ended.iter_mut().enumerate() {
             let edge = edges(index).1 as f64 / 1e9;
             let chance = 0.5 * (1.0 + libm::erf(libm::log(edge / prior.median) / scale));
             let chance = if index + 1 == BUCKETS { 1.0 } else { chance };
             *ended = (weight * (chance - below)) as u32;
             below = chance;
         }
-        self.total = self.ended.iter().sum();
-        self.refresh(std::iter::empty());
+        fresh.total = fresh.ended.iter().sum();
+        fresh.refresh(std::iter::empty());
+        fresh
     }
 }
 
@@ -201,9 +205,7 @@ mod tests {
     }
 
     fn fresh() -> Latency {
-        let mut latency = Latency::default();
-        latency.begin(Prior::of(Endpoint::Generate, &Knobs::default()));
-        latency
+        Latency::fresh(Prior::of(Endpoint::Generate, &Knobs::default()))
     }
 
     #[test]

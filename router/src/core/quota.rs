@@ -34,6 +34,7 @@ pub(super) struct Quota {
     margin: f64,
     /// What follows from these three.
     usable: Usable,
+    parts: Parts,
     window: Window,
     day: Day,
     /// Hard facts about this project and model.
@@ -55,6 +56,14 @@ struct Usable {
     rpm: Option<u32>,
     tpm: Option<u32>,
     rpd: Option<u32>,
+}
+
+/// Which part of its limit one request or token is.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Parts {
+    rpm: f64,
+    tpm: f64,
+    rpd: f64,
 }
 
 /// Requests of one quota day.
@@ -118,6 +127,9 @@ impl Quota {
             tpm: usable(learnt.tpm, configured.tpm),
             rpd: usable(learnt.rpd, configured.rpd),
         };
+        let part = |limit: Option<u32>| 1.0 / f64::from(limit.unwrap_or(0).max(1));
+        let Usable { rpm, tpm, rpd } = self.usable;
+        self.parts = Parts { rpm: part(rpm), tpm: part(tpm), rpd: part(rpd) };
     }
 
     /// Requests per minute that may be sent, if limited.
@@ -155,27 +167,27 @@ impl Quota {
     ) -> Option<(f64, u64)> {
         self.window.expire(now, rules.window);
         let used = self.window.used(count_errors);
-        let Usable { rpm, tpm, rpd } = self.usable;
+        let (Usable { rpm, tpm, rpd }, parts) = (self.usable, &self.parts);
         let (mut minute_left, mut tokens_left, mut day_left) = (1.0, u64::MAX, 1.0);
         if let Some(limit) = rpm {
             if used.requests >= limit {
                 return None;
             }
-            minute_left = f64::from(limit - used.requests) / f64::from(limit);
+            minute_left = 1.0 - f64::from(used.requests) * parts.rpm;
         }
         if let Some(limit) = tpm {
             tokens_left = u64::from(limit).saturating_sub(used.tokens);
             if tokens_left < u64::from(tokens.min(limit)) {
                 return None;
             }
-            minute_left = f64::min(minute_left, (f64::from(limit) - used.tokens as f64) / f64::from(limit));
+            minute_left = f64::min(minute_left, 1.0 - used.tokens as f64 * parts.tpm);
         }
         if let Some(limit) = rpd {
             let today = self.used_today(count_errors, rules.day);
             if today >= limit {
                 return None;
             }
-            day_left = f64::from(limit - today) / f64::from(limit);
+            day_left = 1.0 - f64::from(today) * parts.rpd;
         }
         Some((minute_left + day_left, tokens_left))
     }

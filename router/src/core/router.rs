@@ -16,7 +16,7 @@ use super::cooldown::Cooldown;
 use super::decide::{Decision, Pick};
 use super::ids::{AttemptId, RequestId, TierId};
 use super::input::{Arrived, Endpoint, Input};
-use super::latency::Prior;
+use super::latency::{Latency, Prior};
 use super::observer::{Note, Observer};
 use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
 use super::plan::{Plan, Register, endpoint_offset};
@@ -572,8 +572,7 @@ impl Router {
 
     /// A request has its outcome.
     fn forget(&mut self, handle: Handle) {
-        self.requests.discard(handle);
-        self.requests.free(handle.slot(), &self.attempts);
+        self.requests.discard(handle, &self.attempts);
         while let Some((_, oldest)) = self.by_id.front() {
             if self.requests.has(*oldest) {
                 break;
@@ -647,12 +646,13 @@ impl Router {
         self.tiers.resize_with(population.tiers, TierState::default);
         self.clients.resize_with(population.clients, ClientState::default);
         self.calendar.configure(scene.now, &self.plan.settings.resets);
+        let knobs = &self.plan.settings.knobs;
+        let fresh = Endpoint::ALL.map(|endpoint| (endpoint, Latency::fresh(Prior::of(endpoint, knobs))));
         for first in &self.plan.nodes {
-            for endpoint in Endpoint::ALL {
-                let prior = Prior::of(endpoint, &self.plan.settings.knobs);
-                let node = &mut self.nodes[(first + endpoint_offset(endpoint)) as usize];
-                node.whole.begin(prior);
-                node.first_byte.begin(prior);
+            for (endpoint, fresh) in &fresh {
+                let node = &mut self.nodes[(first + endpoint_offset(*endpoint)) as usize];
+                node.whole.begin(fresh);
+                node.first_byte.begin(fresh);
             }
         }
 
@@ -696,8 +696,9 @@ impl Router {
     pub(super) fn measure_capacity(&mut self) {
         for tier in &self.plan.tiers {
             // One project without a known limit makes the sum unknown.
-            self.tiers[tier.owner as usize].nominal_rpm =
-                tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm()).sum();
+            let rpm: Option<u32> = tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm()).sum();
+            let state = &mut self.tiers[tier.owner as usize];
+            (state.nominal_rpm, state.nominal) = (rpm, f64::from(rpm.unwrap_or(0)) / 60.0);
         }
     }
 

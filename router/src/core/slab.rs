@@ -1,7 +1,8 @@
 //! Dense storage with names that are never given twice.
 //!
 //! A [`Handle`] is a slot and the slot's generation. A slot is reused as soon as it is free, so memory stays dense; the
-//! generation grows each time, so a late or duplicate completion finds nothing instead of somebody else's attempt.
+//! generation grows whenever a value comes or goes, and is odd while there is one. So a late or duplicate completion finds
+//! nothing instead of somebody else's attempt.
 
 use std::num::NonZeroU64;
 use std::ops::{Deref, DerefMut};
@@ -17,8 +18,8 @@ pub(super) struct Handle(NonZeroU64);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Shelf<T> {
     values: Vec<Option<T>>,
-    /// By slot, the name of its value or of the next one: apart from the values, because most questions are whether a
-    /// name still stands for anything, and with thousands of values these are the few bytes that stay at hand.
+    /// By slot, the name of its value, or of none: apart from the values, because most questions are whether a name still
+    /// stands for anything, and with thousands of values these are the few bytes that stay at hand.
     names: Vec<Handle>,
 }
 
@@ -33,14 +34,19 @@ impl Handle {
     /// One generation, as a number.
     const GENERATION: u64 = 1 << 32;
 
-    /// The first name of a slot. Generations start at 1, so that no name is 0.
-    fn first(slot: u32) -> Self {
-        Self(NonZeroU64::MIN.saturating_add(Self::GENERATION - 1) | u64::from(slot))
+    /// The name of a slot that has never held a value. The generation is 2, so that no name is 0.
+    fn unused(slot: u32) -> Self {
+        Self(NonZeroU64::MIN.saturating_add(2 * Self::GENERATION - 1) | u64::from(slot))
     }
 
-    /// The name after this one of the same slot.
+    /// The slot's name from its next change on. After the last one it says for ever that the slot is taken.
     fn next(self) -> Self {
         Self(self.0.saturating_add(Self::GENERATION))
+    }
+
+    /// Whether the slot holds a value under this name.
+    fn is_taken(self) -> bool {
+        self.0.get() & Self::GENERATION != 0
     }
 
     /// Where the value is.
@@ -65,22 +71,24 @@ impl<T> Shelf<T> {
     pub(super) fn put(&mut self, slot: usize, value: T) -> Handle {
         while self.names.len() <= slot {
             self.values.push(None);
-            self.names.push(Handle::first(self.names.len() as u32));
+            self.names.push(Handle::unused(self.names.len() as u32));
         }
         self.values[slot] = Some(value);
-        self.names[slot]
+        let name = &mut self.names[slot];
+        *name = name.next();
+        *name
     }
 
-    /// Whether a slot holds a value.
+    /// Whether a slot holds a value, or may hold none any more.
     #[inline]
     pub(super) fn is_taken(&self, slot: usize) -> bool {
-        self.values.get(slot).is_some_and(Option::is_some)
+        self.names.get(slot).is_some_and(|name| name.is_taken())
     }
 
-    /// Whether a slot has a name left to give: names must not come back.
+    /// A slot's value will be asked for: where it is cold, it is fetched while something else happens.
     #[inline]
-    fn has_names(&self, slot: usize) -> bool {
-        self.names.get(slot).is_none_or(|name| name.pack() < u64::MAX - Handle::GENERATION)
+    pub(super) fn expect(&self, slot: usize) {
+        std::hint::black_box(self.values.get(slot).map(Option::is_some));
     }
 
     /// Whether the value is still there.
@@ -112,15 +120,6 @@ impl<T> Shelf<T> {
         Some(value)
     }
 
-    /// Drops the value, if it is still there; its handle is dead from here on.
-    #[inline]
-    pub(super) fn discard(&mut self, handle: Handle) {
-        if self.get(handle).is_some() {
-            self.values[handle.slot()] = None;
-            self.names[handle.slot()] = handle.next();
-        }
-    }
-
     /// All values, in the order of their slots.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
         self.names.iter().zip(&self.values).filter_map(|(name, value)| value.as_ref().map(|value| (*name, value)))
@@ -140,10 +139,20 @@ impl<T> Slab<T> {
         self.shelf.put(slot, value)
     }
 
-    /// Gives a slot that is empty, here and on the shelf beside, to whoever comes next.
+    /// Drops the value, if it is still there; its handle is dead from here on.
+    #[inline]
+    pub(super) fn discard<U>(&mut self, handle: Handle, beside: &Shelf<U>) {
+        if self.has(handle) {
+            self.shelf.values[handle.slot()] = None;
+            self.shelf.names[handle.slot()] = handle.next();
+            self.free(handle.slot(), beside);
+        }
+    }
+
+    /// Gives a slot that has just been emptied, here or on the shelf beside, to whoever comes next, if it is empty on both.
     #[inline]
     pub(super) fn free<U>(&mut self, slot: usize, beside: &Shelf<U>) {
-        if !self.is_taken(slot) && !beside.is_taken(slot) && self.has_names(slot) && beside.has_names(slot) {
+        if !self.is_taken(slot) && !beside.is_taken(slot) {
             self.free.push(slot as u32);
         }
     }
@@ -199,10 +208,8 @@ mod tests {
         let (mut slab, mut beside) = (Slab::default(), Shelf::default());
         let (first, second) = (slab.insert(1), slab.insert(2));
         let other = beside.put(first.slot(), "other");
-        slab.discard(first);
-        slab.free(first.slot(), &beside);
-        slab.discard(second);
-        slab.free(second.slot(), &beside);
+        slab.discard(first, &beside);
+        slab.discard(second, &beside);
         assert_eq!(slab.insert(3).slot(), second.slot());
         assert_eq!(beside.take(other), Some("other"));
         slab.free(first.slot(), &beside);

@@ -38,8 +38,8 @@ pub(super) struct Scales {
     pub(super) failure: f64,
     /// Shadow price of the quota unit that it takes.
     pub(super) quota: f64,
-    /// The delay that it brings, on average.
-    pub(super) delay: Duration,
+    /// The delay that it brings, on average, in seconds.
+    pub(super) delay: f64,
     /// How much dearer money is than its face value, because a day budget runs short: the controller's lambda.
     pub(super) dearth: f64,
 }
@@ -98,12 +98,12 @@ impl Default for Trailing {
 
 impl Scales {
     /// Nothing was weighed.
-    pub(super) const NONE: Self = Self { failure: 0.0, quota: 0.0, delay: Duration::ZERO, dearth: 0.0 };
+    pub(super) const NONE: Self = Self { failure: 0.0, quota: 0.0, delay: 0.0, dearth: 0.0 };
 
     /// Whether the cheap attempt is worth making.
     pub(super) fn worth(&self, knobs: &Knobs) -> bool {
         let price = 1.0 + self.dearth;
-        let delay = knobs.spend_latency_weight * self.delay.as_secs_f64();
+        let delay = knobs.spend_latency_weight * self.delay;
         (1.0 - self.failure) * price > self.quota * price + delay
     }
 }
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn overload_is_tried_while_quota_is_plenty_and_left_alone_when_it_is_not() {
         let knobs = Knobs::default();
-        let delay = Duration::from_secs(2);
+        let delay = 2.0;
         let overloaded = Scales { failure: 0.9, quota: 0.0, delay, dearth: 0.0 };
         assert!(overloaded.worth(&knobs));
         let starved = Scales { quota: starved_price(0.01), ..overloaded };

@@ -32,10 +32,8 @@ pub(super) struct Request {
     pub(super) stage: Stage,
     pub(super) spend: Usd,
     pub(super) deadline: Timestamp,
-    /// The model's tiers that take such a prompt.
-    pub(super) suited: u64,
-    /// The model's tiers that it has been on.
-    pub(super) tried: u64,
+    /// Whether a slot holds a request shows in the first field that has many bits to spare: in this line, too.
+    pub(super) tokens: TokenEstimate,
     pub(super) attempts: u16,
     pub(super) priority: Priority,
     pub(super) endpoint: Endpoint,
@@ -44,7 +42,10 @@ pub(super) struct Request {
     pub(super) model: Option<ModelId>,
     /// Arena index of its client.
     pub(super) client: u32,
-    pub(super) tokens: TokenEstimate,
+    /// The model's tiers that take such a prompt.
+    pub(super) suited: u64,
+    /// The model's tiers that it has been on.
+    pub(super) tried: u64,
     pub(super) arrived: Timestamp,
     /// Since when it has wanted to start its next attempt.
     pub(super) since: Timestamp,
@@ -251,6 +252,8 @@ pub(super) struct TierState {
     pub(super) starved_until: Timestamp,
     /// Requests per minute over all its projects, where limited.
     pub(super) nominal_rpm: Option<u32>,
+    /// The same per second.
+    pub(super) nominal: f64,
     /// The deployment used last, for `round-robin`.
     pub(super) cursor: u32,
 }

@@ -16,7 +16,14 @@ pub(super) struct Top {
 impl Top {
     /// Looks at all rows.
     pub(super) fn take(&mut self, all: &[f64]) {
-        self.most = all.iter().fold(CLOSED, |most, own| if *own > most { *own } else { most });
+        // Four at a time, for each comparison waits for the one before.
+        let mut most = [CLOSED; 4];
+        for four in all.chunks(4) {
+            for (most, own) in most.iter_mut().zip(four) {
+                *most = if *own > *most { *own } else { *most };
+            }
+        }
+        self.most = most.into_iter().fold(CLOSED, |most, own| if own > most { own } else { most });
         let most = self.most;
         let bits = |rows: &[f64]| rows.iter().rev().fold(0, |bits, own| bits << 1 | u64::from(*own == most));
         self.rows.clear();

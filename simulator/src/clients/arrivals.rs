@@ -1,9 +1,9 @@
 //! When turns begin and how large they are, drawn before the run: no router can shift another one's arrivals.
 
-use stormproof_router::core::{Duration, Timestamp, Tokens};
+use stormproof_router::core::{Duration, Source, Timestamp, Tokens};
 
 use super::spec::{Arrivals, Rate, Sizes, Spec};
-use crate::draws::{Shape, Source, Stream, split};
+use crate::draws::{Shape, Stream, split};
 
 /// One intention, before anybody has tried to fulfil it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,9 @@ pub trait Queue<E>: Default {
 
     /// Removes the next event.
     fn pop(&mut self) -> Option<(Timestamp, E)>;
+
+    /// The next event, if it is at hand.
+    fn peek(&self) -> Option<E>;
 }
 
 /// An event with its time.
@@ -75,6 +78,10 @@ impl<E: Copy + Into<u64>> Queue<E> for Heap<E> {
 
     fn pop(&mut self) -> Option<(Timestamp, E)> {
         self.0.pop().map(|Reverse(entry)| (entry.at, entry.event))
+    }
+
+    fn peek(&self) -> Option<E> {
+        self.0.peek().map(|Reverse(entry)| entry.event)
     }
 }
 
@@ -173,6 +180,10 @@ impl<E: Copy + Into<u64>> Queue<E> for Calendar<E> {
         let entry = self.bucket(current).pop()?;
         self.near -= 1;
         Some((entry.at, entry.event))
+    }
+
+    fn peek(&self) -> Option<E> {
+        self.ring[(self.current & (SLICES - 1)) as usize].last().map(|entry| entry.event)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use stormproof_router::core::{
     Arrived, AttemptId, Deployment, DeploymentId, Dispatch, Ending, Finished, Input, KeyId, Outcome, Output, Price,
-    RequestId, Route, Settings, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId, Verdict,
+    RequestId, Route, Settings, Source, Tier, TierId, Timestamp, TokenEstimate, Tokens, TurnId, UpstreamId, Verdict,
 };
 
 use super::day::{Day, Happening};
@@ -21,7 +21,7 @@ use super::tally::{Gap, PATIENCE, Tally, TurnEnd, bill, failure_index};
 use super::timeouts::fate;
 use super::witness::{AttemptSeen, TurnSeen, Witness};
 use crate::clients::{self, Arrivals, Behaviour, Failure, Next, Turn};
-use crate::draws::{Source, Stream};
+use crate::draws::Stream;
 use crate::world::{Call, Fortune, World};
 
 /// What a run leaves behind.
@@ -268,6 +268,9 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
 
     fn pop(&mut self, now: Timestamp) {
         let Some((_, event)) = self.queue.pop() else { return };
+        if let Some(What::Finished(slot)) = self.queue.peek().map(Event::what) {
+            self.flight.expect(slot);
+        }
         match event.what() {
             What::FirstByte(slot) => self.first_byte(now, slot),
             What::Finished(slot) => self.finished(now, slot, Stage::Running),

@@ -1,8 +1,8 @@
 //! One call to the world, and what will come of it.
 
-use stormproof_router::core::{Duration, Ending, Endpoint, Facts, KeyId, Timestamp, Tokens, UpstreamId, Usage};
+use stormproof_router::core::{Duration, Ending, Endpoint, Facts, KeyId, Source, Timestamp, Tokens, UpstreamId, Usage};
 
-use crate::draws::{Source, Stream};
+use crate::draws::Stream;
 
 /// One upstream call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
