@@ -22,7 +22,7 @@ use stormproof_simulator::study::families::{Family, crowd, family};
 const SUBJECTS: [&str; 4] = ["bare", "full", "calendar", "litellm"];
 
 /// How many seeds of which family: enough CPU time for a steady figure, and few enough for valgrind.
-const DAYS: [(&str, u64, u64); 2] = [("c", 60, 3), ("crowd", 2, 2)];
+const DAYS: [(&str, u64, u64); 2] = [("c", 200, 3), ("crowd", 24, 2)];
 
 #[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 fn main() {
