@@ -504,8 +504,8 @@ impl Router {
     /// The tier's capacity in attempts per second; where no limit is known, all the demand that may come to it.
     fn nominal(&mut self, now: Timestamp, tier: TierId) -> f64 {
         let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
-        if state.nominal_rpm.is_some() {
-            return state.nominal;
+        if let Some(rpm) = state.nominal_rpm {
+            return f64::from(rpm) / 60.0;
         }
         // A probe in every interval, however little is asked for.
         let least = 1.0 / self.plan.settings.knobs.probe_interval.as_secs_f64().max(0.1);

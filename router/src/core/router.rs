@@ -696,9 +696,8 @@ impl Router {
     pub(super) fn measure_capacity(&mut self) {
         for tier in &self.plan.tiers {
             // One project without a known limit makes the sum unknown.
-            let rpm: Option<u32> = tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm()).sum();
-            let state = &mut self.tiers[tier.owner as usize];
-            (state.nominal_rpm, state.nominal) = (rpm, f64::from(rpm.unwrap_or(0)) / 60.0);
+            self.tiers[tier.owner as usize].nominal_rpm =
+                tier.quotas.iter().map(|quota| self.quotas[*quota as usize].rpm()).sum();
         }
     }
 

@@ -252,8 +252,6 @@ pub(super) struct TierState {
     pub(super) starved_until: Timestamp,
     /// Requests per minute over all its projects, where limited.
     pub(super) nominal_rpm: Option<u32>,
-    /// The same per second.
-    pub(super) nominal: f64,
     /// The deployment used last, for `round-robin`.
     pub(super) cursor: u32,
 }
