@@ -398,17 +398,17 @@ impl Router {
         let node = &mut self.nodes[index];
         let running = node.in_flight as usize;
         let latency = node.latency_mut(stream);
-        if !latency.is_stale(running) {
-            return latency.ask(request.deadline.since(request.arrived), self.plan.settings.knobs.queue_deadline_risk);
+        if latency.is_stale(running) {
+            let is_such = |other: &Sent| {
+                let marks = other.marks;
+                other.place.node as usize == index
+                    && marks.has(Marks::STREAM) == stream
+                    && !(stream && marks.has(Marks::FIRST_BYTE))
+            };
+            let others = self.attempts.iter().map(|(_, other)| self.register.sent(*other));
+            latency.refresh(others.filter(is_such).map(|other| now.since(other.dispatched)));
         }
-        let is_such = |other: &Sent| {
-            let marks = other.marks;
-            other.place.node as usize == index
-                && marks.has(Marks::STREAM) == stream
-                && !(stream && marks.has(Marks::FIRST_BYTE))
-        };
-        let others = self.attempts.iter().map(|(_, other)| self.register.sent(*other));
-        latency.refresh(others.filter(is_such).map(|other| now.since(other.dispatched)));
+        latency.ask(request.deadline.since(request.arrived), self.plan.settings.knobs.queue_deadline_risk);
     }
 
     /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.

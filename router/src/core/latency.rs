@@ -242,6 +242,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_at_hand_is_that_of_the_newest_estimate() {
+        let mut latency = fresh();
+        latency.ask(secs(60), 0.01);
+        let before = latency.needed(secs(60), 0.01);
+        assert_eq!(before, fresh().needed(secs(60), 0.01));
+        assert_ne!(latency.needed(secs(180), 0.01), before, "another question has another answer");
+        (0..3000).for_each(|_| latency.ended(secs(2)));
+        assert_eq!(latency.needed(secs(60), 0.01), before);
+        latency.refresh(std::iter::empty());
+        assert!(latency.needed(secs(60), 0.01) < secs(3));
+    }
+
+    #[test]
     fn censored_calls_make_it_slower_but_are_not_counted_as_answers() {
         let mut latency = fresh();
         for _ in 0..500 {
