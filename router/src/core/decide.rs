@@ -391,8 +391,8 @@ impl Router {
         state.starved
     }
 
-    /// Works out anew how long such answers of a tier take, where enough has been seen since it was last asked. Asks for
-    /// what [`Router::latest_start`] wants to know.
+    /// Has the answer at hand that [`Router::latest_start`] is about to ask for; works out anew how long such answers of a
+    /// tier take, where enough has been seen since that was last done.
     fn refresh_latency(&mut self, now: Timestamp, request: &Request, tier: TierId) {
         let (stream, index) = (request.stream, self.node(request, tier));
         let node = &mut self.nodes[index];

@@ -36,7 +36,7 @@ impl Router {
             return;
         }
         self.learn_latency(&attempt, true, now, false);
-        let request = attempt.request;
+        let Some(request) = self.requests.name(handle.slot()) else { return };
         if self.requests.get(request).is_some_and(|request| request.stage == Stage::Running(handle)) {
             self.relay(request, handle);
         }
@@ -103,7 +103,7 @@ impl Router {
             scope,
         });
 
-        let owner = attempt.request;
+        let Some(owner) = self.requests.name(handle.slot()) else { return };
         let Some(request) = self.requests.get_mut(owner) else { return };
         request.spend += cost;
         match request.stage {

@@ -519,7 +519,6 @@ impl Router {
         let attempt = self.attempts.put(
             handle.slot(),
             Attempt {
-                request: handle,
                 id: request.id,
                 dispatched: now,
                 accepted: Timestamp::MAX,

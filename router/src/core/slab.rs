@@ -85,6 +85,12 @@ impl<T> Shelf<T> {
         self.names.get(slot).is_some_and(|name| name.is_taken())
     }
 
+    /// The name of the value in a slot, if it holds one.
+    #[inline]
+    pub(super) fn name(&self, slot: usize) -> Option<Handle> {
+        self.names.get(slot).copied().filter(|name| name.is_taken())
+    }
+
     /// A slot's value will be asked for: where it is cold, it is fetched while something else happens.
     #[inline]
     pub(super) fn expect(&self, slot: usize) {
@@ -210,6 +216,7 @@ mod tests {
         let other = beside.put(first.slot(), "other");
         slab.discard(first, &beside);
         slab.discard(second, &beside);
+        assert_eq!((slab.name(first.slot()), beside.name(first.slot())), (None, Some(other)));
         assert_eq!(slab.insert(3).slot(), second.slot());
         assert_eq!(beside.take(other), Some("other"));
         slab.free(first.slot(), &beside);

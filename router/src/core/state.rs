@@ -94,8 +94,7 @@ pub(super) enum Stage {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[repr(align(64))]
 pub(super) struct Attempt {
-    /// Whose it is; the request may be gone.
-    pub(super) request: Handle,
+    /// Whose it is. The request is in the slot of the same number, or gone.
     pub(super) id: RequestId,
     pub(super) dispatched: Timestamp,
     /// When it was counted as accepted; [`Timestamp::MAX`] before.
