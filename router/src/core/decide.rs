@@ -189,7 +189,7 @@ impl Router {
         left: Option<(TierId, Spill, Scales)>,
     ) -> Decision {
         if from > now {
-            let cause = request.failures.last.unwrap_or(Cause::None);
+            let cause = request.failures.last.map_or(Cause::None, |(cause, _)| cause);
             return Decision::Wait { review: from, opens: None, tier, cause };
         }
         let failure_ppm = |failure: f64| (failure * 1e6) as u32;

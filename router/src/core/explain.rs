@@ -58,7 +58,7 @@ impl Router {
         // What binds the tier as a whole binds whatever its keys may lack besides.
         let binding = |cause| if of_tier(cause) { cause } else { most.unwrap_or(cause) };
         let (cause, until) = match self.offer(now, request, tier, position) {
-            Offer::Ready(_, from) => (request.failures.last.unwrap_or(Cause::Deadline), Some(from)),
+            Offer::Ready(_, from) => (request.failures.last.map_or(Cause::Deadline, |(cause, _)| cause), Some(from)),
             Offer::Later { until, cause, .. } => (binding(cause), Some(until)),
             Offer::Never(cause) => (binding(cause), None),
         };

@@ -27,15 +27,14 @@ const LEFT: [f64; STEPS as usize] = {
 /// How far some counts have faded.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Faded {
-    at: Timestamp,
-    /// The step after it.
+    /// When the next step comes. Steps are counted from the one before, which takes one division.
     next: Timestamp,
 }
 
 impl Faded {
     /// The share of the counts that is left at `now`.
     pub(super) fn left(&self, now: Timestamp, half_life: Duration) -> f64 {
-        if now < self.next { 1.0 } else { left(self.at, now, half_life) }
+        if now < self.next { 1.0 } else { left_after(now.since(self.last(half_life)).as_nanos() / length(half_life)) }
     }
 
     /// The same, for counts that are multiplied by it at once.
@@ -44,9 +43,15 @@ impl Faded {
         if now < self.next {
             return 1.0;
         }
-        let left = left(self.at, now, half_life);
-        (self.at, self.next) = (now, moment(step(now, half_life) + 1, half_life));
-        left
+        let last = self.last(half_life);
+        let steps = now.since(last).as_nanos() / length(half_life);
+        self.next = after(last, steps + 1, half_life);
+        left_after(steps)
+    }
+
+    /// Whatever fades now, the next step is one of this half-life.
+    pub(super) fn begin(&mut self, now: Timestamp, half_life: Duration) {
+        self.next = after(Timestamp::ZERO, step(now, half_life) + 1, half_life);
     }
 
     /// When no more than `share` of the counts will be left.
@@ -56,7 +61,12 @@ impl Faded {
         while left_after(steps) > share {
             steps += 1;
         }
-        moment(step(self.at, half_life).saturating_add(steps), half_life)
+        after(self.last(half_life), steps, half_life)
+    }
+
+    /// The step before the next one.
+    fn last(&self, half_life: Duration) -> Timestamp {
+        Timestamp::from_nanos(self.next.as_nanos().saturating_sub(length(half_life)))
     }
 }
 
@@ -77,8 +87,9 @@ fn step(now: Timestamp, half_life: Duration) -> u64 {
     now.as_nanos() / length(half_life)
 }
 
-fn moment(step: u64, half_life: Duration) -> Timestamp {
-    Timestamp::from_nanos(step.saturating_mul(length(half_life)))
+/// So many steps later.
+fn after(then: Timestamp, steps: u64, half_life: Duration) -> Timestamp {
+    Timestamp::from_nanos(then.as_nanos().saturating_add(steps.saturating_mul(length(half_life))))
 }
 
 fn length(half_life: Duration) -> u64 {
@@ -104,6 +115,20 @@ mod tests {
             assert!((left_after(steps) - libm::exp2(-(steps as f64) / 64.0)).abs() < 1e-14, "{steps} steps");
         }
         assert_eq!(left_after(u64::MAX), 0.0);
+    }
+
+    #[test]
+    fn counts_fade_at_moments_that_all_of_one_half_life_share() {
+        let (mut early, mut late) = (Faded::default(), Faded::default());
+        early.fade(at(7) + Duration::from_millis(900), HALF_LIFE);
+        late.begin(at(7) + Duration::from_millis(100), HALF_LIFE);
+        let just_before = Timestamp::from_nanos(at(8).as_nanos() - 1);
+        for faded in [early, late] {
+            assert_eq!(faded.left(just_before, HALF_LIFE), 1.0);
+            assert_eq!(faded.left(at(8), HALF_LIFE), left(at(7), at(8), HALF_LIFE));
+        }
+        late.begin(at(7), HALF_LIFE + HALF_LIFE);
+        assert_eq!(late.left(at(8), HALF_LIFE + HALF_LIFE), left(at(6), at(8), HALF_LIFE + HALF_LIFE));
     }
 
     #[test]

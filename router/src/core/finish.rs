@@ -37,7 +37,7 @@ impl Router {
         }
         self.learn_latency(&attempt, true, now, false);
         let Some(request) = self.requests.name(handle.slot()) else { return };
-        if self.requests.get(request).is_some_and(|request| request.stage == Stage::Running(handle)) {
+        if self.requests.get(request).is_some_and(|request| request.stage == Stage::Running) {
             self.relay(request, handle);
         }
     }
@@ -77,7 +77,6 @@ impl Router {
         let Some(handle) = Handle::unpack(finished.attempt.get()) else { return };
         self.requests.expect(handle.slot());
         let Some(attempt) = self.attempts.take(handle) else { return };
-        self.requests.free(handle.slot(), &self.attempts);
         let attempt = self.register.sent(attempt);
         let ruling = classify(finished.ending, &finished.facts, self.plan.settings.knobs.scope_overload);
         let abandoned = finished.ending == Ending::Transport(Transport::Abandoned);
@@ -103,14 +102,16 @@ impl Router {
             scope,
         });
 
-        let Some(owner) = self.requests.name(handle.slot()) else { return };
+        let Some(owner) = self.requests.name(handle.slot()) else {
+            return self.requests.free(handle.slot(), &self.attempts);
+        };
         let Some(request) = self.requests.get_mut(owner) else { return };
         request.spend += cost;
         match request.stage {
-            Stage::Running(current) if current == handle => {
+            Stage::Running => {
                 self.go_on(scene, owner, handle, &attempt, &finished, &ruling)
             }
-            Stage::Relayed(current) if current == handle => {
+            Stage::Relayed => {
                 let outcome = match ruling.next {
                     Next::Done => Outcome::Answered,
                     // The client saw all that the provider had to say.
@@ -119,7 +120,7 @@ impl Router {
                 };
                 self.close(owner, Verdict::new(outcome, 200));
             }
-            Stage::Running(_) | Stage::Relayed(_) | Stage::Deciding | Stage::Parked | Stage::Waiting(_) => {}
+            Stage::Deciding | Stage::Parked | Stage::Waiting(_) => {}
         }
     }
 
@@ -208,8 +209,7 @@ impl Router {
         request.since = scene.now;
         let node = attempt.place.node;
         let failures = &mut request.failures;
-        failures.last = Some(ruling.class);
-        failures.key = Some(attempt.place.key);
+        failures.last = Some((ruling.class, attempt.place.key));
         let retries = &settings.retries;
         let (count, most) = match ruling.class {
             Cause::Overload => (&mut failures.overload, retries.overload),
@@ -239,8 +239,8 @@ impl Router {
             failures.charged = failures.charged.saturating_add(1);
         }
         if ruling.next == Next::BackOff {
-            failures.in_row = if failures.node == Some(node) { failures.in_row.saturating_add(1) } else { 1 };
-            failures.node = Some(node);
+            failures.in_row = if failures.node == node { failures.in_row.saturating_add(1) } else { 1 };
+            failures.node = node;
             let bits = draw(settings.seed, STREAM_BACK_OFF, request.id.get(), u64::from(request.attempts));
             let delay = back_off(failures.in_row, unit(bits), &settings.knobs);
             failures.back_until = scene.now + delay;

@@ -40,7 +40,7 @@ pub enum GraphError {
         model: String,
     },
     /// A model has more tiers than are told apart.
-    #[error("model `{model}` has {tiers} tiers: at most 64 are possible")]
+    #[error("model `{model}` has {tiers} tiers: at most 32 are possible")]
     TooManyTiers {
         /// Which.
         model: String,
@@ -184,7 +184,7 @@ impl Settings {
             let name = || model.name.clone();
             match model.tiers.len() {
                 0 => errors.push(GraphError::NoTiers { model: name() }),
-                1..=64 => {}
+                1..=32 => {}
                 tiers => errors.push(GraphError::TooManyTiers { model: name(), tiers }),
             }
             for (place, tier) in model.tiers.iter().enumerate() {

@@ -159,6 +159,14 @@ impl Health {
         }
     }
 
+    /// From now on the estimate forgets as `new` says.
+    pub(super) fn change_pace(&mut self, now: Timestamp, old: &Knobs, new: &Knobs) {
+        if old.health_half_life != new.health_half_life {
+            self.fade(now, old);
+            self.faded.begin(now, new.health_half_life);
+        }
+    }
+
     fn fade(&mut self, now: Timestamp, knobs: &Knobs) {
         let left = self.faded.fade(now, knobs.health_half_life);
         self.failures *= left;

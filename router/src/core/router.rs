@@ -19,7 +19,7 @@ use super::input::{Arrived, Endpoint, Input};
 use super::latency::{Latency, Prior};
 use super::observer::{Note, Observer};
 use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
-use super::plan::{Plan, Register, endpoint_offset};
+use super::plan::{Place, Plan, Register, endpoint_offset};
 use super::quota::Quota;
 use super::route::{RestoreError, Route};
 use super::scan::Sheets;
@@ -54,8 +54,10 @@ pub struct Router {
     pub(super) requests: Slab<Request>,
     /// Each in the slot of its request. That stays taken as long as either does.
     pub(super) attempts: Shelf<Attempt>,
-    /// Requests by id; ids only grow, so this is sorted.
-    by_id: VecDeque<(RequestId, Handle)>,
+    /// Requests by id, and some that are gone; ids only grow, so this is sorted. It follows from the requests and is no
+    /// part of the state.
+    #[serde(skip)]
+    by_id: Vec<(RequestId, Handle)>,
     last_request: RequestId,
     pub(super) waiting: Waiting,
 
@@ -120,16 +122,8 @@ impl Route for Router {
     fn observe<O: Observer>(&mut self, now: Timestamp, input: Input, observer: &mut O) {
         let now = now.max(self.now);
         self.now = now;
-        self.ending = match &input {
-            Input::Finished(finished) => Handle::unpack(finished.attempt.get()),
-            Input::Configured { .. }
-            | Input::Clock { .. }
-            | Input::Arrived(_)
-            | Input::FirstByte { .. }
-            | Input::Cancelled { .. }
-            | Input::Operator { .. }
-            | Input::Woke => None,
-        };
+        self.ending =
+            if let Input::Finished(finished) = &input { Handle::unpack(finished.attempt.get()) } else { None };
         let scene = &mut Scene { now, observer };
         if now >= self.quiet_until {
             self.let_time_pass(scene);
@@ -175,6 +169,8 @@ impl Route for Router {
             return Err(wrong(format!("it is one of {policy}")));
         }
         router.lay_out_sheets();
+        router.by_id = router.requests.iter().map(|(handle, request)| (request.id, handle)).collect();
+        router.by_id.sort_unstable();
         Ok(router)
     }
 
@@ -275,7 +271,7 @@ impl Router {
         self.count_demand(scene.now, &request);
         let decision = self.decide(scene.now, &request, true);
         let handle = self.requests.insert(request);
-        self.by_id.push_back((arrived.request, handle));
+        self.write_down(arrived.request, handle);
         self.deadlines.arm(arrived.deadline, handle);
         self.carry_out(scene, handle, decision);
     }
@@ -480,7 +476,6 @@ impl Router {
         let knobs = &self.plan.settings.knobs;
         let (owner, free) = (self.plan.tiers[tier.index()].owner, self.plan.tiers[tier.index()].free);
         let reserved = if free { Usd::ZERO } else { worst_case(spec, request.tokens) };
-        let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
 
         self.tiers[owner as usize].cursor = self.plan.turns[pick.deployment.index()];
         if reserved != Usd::ZERO {
@@ -494,24 +489,7 @@ impl Router {
         if node.health.is_degraded() {
             node.health.take();
         }
-        if pick.probes.has(Probes::NODE) {
-            node.health.probing.sent(now, lost, knobs);
-        }
-        if pick.probes.has(Probes::PROVIDER) {
-            self.providers[place.provider as usize].probe_sent(now, lost);
-        }
-        if pick.probes.has(Probes::KEY) {
-            self.keys[place.key as usize].cooldown.probe_sent(now, lost);
-            self.sheets.touch_key(place.key);
-        }
-        let quota = &mut self.quotas[place.quota as usize];
-        if pick.probes.has(Probes::QUOTA) {
-            quota.cooldown.probe_sent(now, lost);
-        }
-        if pick.probes.has(Probes::CHARGING) {
-            quota.next_learning = now + Duration::from_secs(3600);
-        }
-        let quota = quota.reserve(now, request.tokens.input.get(), &rules);
+        let quota = self.quotas[place.quota as usize].reserve(now, request.tokens.input.get(), &rules);
         self.sheets.sent(now, place.quota, now + rules.window);
 
         request.attempts = request.attempts.saturating_add(1);
@@ -531,7 +509,7 @@ impl Router {
                 marks: Marks::NONE.with_if(Marks::STREAM, request.stream).with_if(Marks::CONTESTED, pick.contested),
             },
         );
-        request.stage = Stage::Running(attempt);
+        request.stage = Stage::Running;
         self.acceptances.arm(now + knobs.health_accept_after, attempt);
         let timeouts = cut_to_deadline(spec.timeouts, request.deadline.since(now), request.stream);
         self.outputs.push_back(Output::Dispatch(Dispatch {
@@ -541,12 +519,37 @@ impl Router {
             timeouts,
             why,
         }));
+        if pick.probes.any() {
+            let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
+            self.send_probes(now, &place, pick.probes, lost);
+        }
+    }
+
+    /// An attempt is a probe of these scopes, until it ends or is lost.
+    fn send_probes(&mut self, now: Timestamp, place: &Place, probes: Probes, lost: Timestamp) {
+        if probes.has(Probes::NODE) {
+            self.nodes[place.node as usize].health.probing.sent(now, lost, &self.plan.settings.knobs);
+        }
+        if probes.has(Probes::PROVIDER) {
+            self.providers[place.provider as usize].probe_sent(now, lost);
+        }
+        if probes.has(Probes::KEY) {
+            self.keys[place.key as usize].cooldown.probe_sent(now, lost);
+            self.sheets.touch_key(place.key);
+        }
+        let quota = &mut self.quotas[place.quota as usize];
+        if probes.has(Probes::QUOTA) {
+            quota.cooldown.probe_sent(now, lost);
+        }
+        if probes.has(Probes::CHARGING) {
+            quota.next_learning = now + Duration::from_secs(3600);
+        }
     }
 
     /// From here the client sees the attempt.
     pub(super) fn relay(&mut self, handle: Handle, attempt: Handle) {
         let Some(request) = self.requests.get_mut(handle) else { return };
-        request.stage = Stage::Relayed(attempt);
+        request.stage = Stage::Relayed;
         self.outputs.push_back(Output::Relay { request: request.id, attempt: AttemptId::new(attempt.pack()) });
     }
 
@@ -572,19 +575,25 @@ impl Router {
     /// A request has its outcome.
     fn forget(&mut self, handle: Handle) {
         self.requests.discard(handle, &self.attempts);
-        while let Some((_, oldest)) = self.by_id.front() {
-            if self.requests.has(*oldest) {
-                break;
-            }
-            self.by_id.pop_front();
+    }
+
+    /// Writes a request down, to be found by its id.
+    fn write_down(&mut self, id: RequestId, handle: Handle) {
+        // Those that are gone go all at once, when there is room for no more.
+        if self.by_id.len() == self.by_id.capacity() {
+            self.by_id.retain(|(_, handle)| self.requests.has(*handle));
+            self.by_id.reserve(self.by_id.len() + 64);
         }
+        self.by_id.push((id, handle));
     }
 
     fn stop_waiting_for_good(&mut self, handle: Handle) {
         let Some(request) = self.requests.get(handle) else { return };
         match request.stage {
-            Stage::Running(attempt) | Stage::Relayed(attempt) => {
-                if self.attempts.has(attempt) && self.ending != Some(attempt) {
+            Stage::Running | Stage::Relayed => {
+                if let Some(attempt) = self.attempts.name(handle.slot())
+                    && self.ending != Some(attempt)
+                {
                     self.outputs.push_back(Output::Abandon { attempt: AttemptId::new(attempt.pack()) });
                 }
             }
@@ -596,7 +605,7 @@ impl Router {
     /// The deadline has come.
     fn expire<O: Observer>(&mut self, scene: &mut Scene<'_, O>, handle: Handle) {
         let Some(&request) = self.requests.get(handle) else { return };
-        if matches!(request.stage, Stage::Relayed(_)) {
+        if request.stage == Stage::Relayed {
             return;
         }
         let mut verdict = Verdict::new(Outcome::Deadline, 504);
@@ -646,6 +655,9 @@ impl Router {
         self.clients.resize_with(population.clients, ClientState::default);
         self.calendar.configure(scene.now, &self.plan.settings.resets);
         let knobs = &self.plan.settings.knobs;
+        for node in &mut self.nodes {
+            node.health.change_pace(scene.now, &old.settings.knobs, knobs);
+        }
         let fresh = Endpoint::ALL.map(|endpoint| (endpoint, Latency::fresh(Prior::of(endpoint, knobs))));
         for first in &self.plan.nodes {
             for (endpoint, fresh) in &fresh {
@@ -739,7 +751,7 @@ impl Router {
         }
         let deadline = self
             .deadlines
-            .next(|handle| requests.get(handle).is_some_and(|request| !matches!(request.stage, Stage::Relayed(_))));
+            .next(|handle| requests.get(handle).is_some_and(|request| request.stage != Stage::Relayed));
         let review = self.reviews.next(|(handle, ticket)| {
             requests.get(handle).is_some_and(|request| request.ticket == ticket && request.waits())
         });

@@ -395,7 +395,7 @@ impl Router {
         let sheet = &self.sheets.sheets[index];
         let quick = if sheet.is_plain {
             let start = drawn(self.sheets.lot(request), sheet.rows.len());
-            sheet.roomiest(start, request.failures.key.and_then(|key| self.sheets.row_of(key, index)))
+            sheet.roomiest(start, request.failures.key().and_then(|key| self.sheets.row_of(key, index)))
         } else {
             None
         };
@@ -405,10 +405,7 @@ impl Router {
         };
         debug_assert_eq!(found, self.search(request, tier, probes), "the short way leads elsewhere");
         match found {
-            Ok(pick) if request.failures.node == Some(node as u32) => {
-                Offer::Ready(pick, request.failures.back_until.max(now))
-            }
-            Ok(pick) => Offer::Ready(pick, now),
+            Ok(pick) => Offer::Ready(pick, request.failures.back_until(node as u32).map_or(now, |until| until.max(now))),
             Err((until, cause)) => later(until, cause),
         }
     }
@@ -431,7 +428,7 @@ impl Router {
         let mut search = Search {
             ballot,
             probes,
-            failed_key: request.failures.key,
+            failed_key: request.failures.key(),
             quotas: &self.quotas,
             sites: &self.sites,
             best: None,

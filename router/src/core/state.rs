@@ -16,7 +16,6 @@ use super::plan::{Place, Way};
 use super::quota::{Charging, Reservation};
 use super::retry::RetryBudget;
 use super::settings::Priority;
-use super::slab::Handle;
 use super::spill::Trailing;
 use super::time::{Duration, Timestamp};
 use super::units::Usd;
@@ -43,17 +42,29 @@ pub(super) struct Request {
     /// Arena index of its client.
     pub(super) client: u32,
     /// The model's tiers that take such a prompt.
-    pub(super) suited: u64,
+    pub(super) suited: u32,
     /// The model's tiers that it has been on.
-    pub(super) tried: u64,
+    pub(super) tried: u32,
+    /// Grows whenever it stops waiting, so that old places and timers find out that they are stale.
+    pub(super) ticket: u32,
     pub(super) arrived: Timestamp,
     /// Since when it has wanted to start its next attempt.
     pub(super) since: Timestamp,
     /// Its next review, while it waits.
     pub(super) review: Timestamp,
-    /// Grows whenever it stops waiting, so that old places and timers find out that they are stale.
-    pub(super) ticket: u32,
     pub(super) failures: Failures,
+}
+
+impl Failures {
+    /// Until when the request leaves this node alone, if it has just failed there.
+    pub(super) fn back_until(&self, node: u32) -> Option<Timestamp> {
+        (self.in_row > 0 && self.node == node).then_some(self.back_until)
+    }
+
+    /// The key that the last attempt failed on.
+    pub(super) fn key(&self) -> Option<u32> {
+        self.last.map(|(_, key)| key)
+    }
 }
 
 /// How a request's attempts have failed.
@@ -65,14 +76,12 @@ pub(super) struct Failures {
     pub(super) server: u16,
     pub(super) rate: u16,
     pub(super) auth: u16,
-    /// The node that it last failed on, how often in a row, and until when it leaves it alone.
-    pub(super) node: Option<u32>,
+    /// How often in a row it has failed on this node, and until when it leaves that alone.
     pub(super) in_row: u16,
+    pub(super) node: u32,
     pub(super) back_until: Timestamp,
-    /// The key that it last failed on: another is taken if there is one.
-    pub(super) key: Option<u32>,
-    /// Class of the last failure.
-    pub(super) last: Option<Cause>,
+    /// Class of the last failure, and the key that it was on: another is taken if there is one.
+    pub(super) last: Option<(Cause, u32)>,
 }
 
 /// Where a request stands.
@@ -84,17 +93,18 @@ pub(super) enum Stage {
     Parked,
     /// It waits for capacity.
     Waiting(LaneId),
-    /// An attempt is in flight.
-    Running(Handle),
-    /// The client sees an attempt.
-    Relayed(Handle),
+    /// Its attempt is in flight.
+    Running,
+    /// The client sees its attempt.
+    Relayed,
 }
 
-/// An attempt that has not been reported as finished: one line of a cache.
+/// An attempt that has not been reported as finished: one line of a cache. A request has one at most, in the slot of the
+/// same number.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[repr(align(64))]
 pub(super) struct Attempt {
-    /// Whose it is. The request is in the slot of the same number, or gone.
+    /// Whose it is, in flight or gone.
     pub(super) id: RequestId,
     pub(super) dispatched: Timestamp,
     /// When it was counted as accepted; [`Timestamp::MAX`] before.
@@ -363,7 +373,7 @@ mod tests {
     #[test]
     fn what_is_kept_of_a_call_stays_small() {
         assert_eq!(size_of::<Option<Attempt>>(), 64);
-        assert_eq!(size_of::<Option<Request>>(), 192);
+        assert_eq!(size_of::<Option<Request>>(), 128);
         assert!(std::mem::offset_of!(Request, stream) < 64, "what its end needs is in one line");
     }
 

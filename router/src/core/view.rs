@@ -175,7 +175,7 @@ impl Router {
 
     /// How much is going on.
     pub fn load(&self) -> LoadView {
-        let unseen = self.requests.iter().filter(|(_, request)| !matches!(request.stage, Stage::Relayed(_)));
+        let unseen = self.requests.iter().filter(|(_, request)| request.stage != Stage::Relayed);
         LoadView {
             requests: self.requests.iter().count(),
             waiting: self.waiting.len(),

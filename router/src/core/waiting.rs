@@ -23,7 +23,7 @@ pub(super) struct Kind {
     /// Which kind of call.
     pub(super) endpoint: Endpoint,
     /// Bit `i` is set when the model's `i`-th tier takes such a prompt.
-    pub(super) suited: u64,
+    pub(super) suited: u32,
 }
 
 /// The most urgent first: by priority, then by deadline, then by age.
