@@ -221,8 +221,7 @@ impl Router {
         }
         let failure = health.failure_at_most(&self.plan.settings.knobs);
         let delay = from.since(now).as_secs_f64() + health.failure_delay() * failure;
-        let in_health = health.failure_in_health();
-        let quota = if self.is_starved(now, tier) { starved_price(in_health) } else { 0.0 };
+        let quota = self.quota_price(now, tier, node);
         // However dear the money of the next tier is, it is worth no less than its face value.
         1.0 - failure - quota > self.plan.settings.knobs.spend_latency_weight * delay + ROUNDING
     }
@@ -259,6 +258,7 @@ impl Router {
 
     /// Whether waiting for `tier` until `until` is right: with a later tier that could start, until the review that
     /// `Ok(Some)` names; `Ok(None)` says that there is no other tier to go to; `Err` why the request goes on to it.
+    #[inline(never)]
     fn accept_wait(
         &mut self,
         now: Timestamp,
@@ -327,18 +327,18 @@ impl Router {
     }
 
     fn scales(&mut self, now: Timestamp, request: &Request, tier: TierId, position: usize, from: Timestamp) -> Scales {
-        let starved = self.is_starved(now, tier);
         let node = self.node(request, tier);
+        let quota = self.quota_price(now, tier, node);
         let health = &self.nodes[node].health;
         let failure = health.failure(now, &self.plan.settings.knobs);
         // What an attempt delays: its own wait, and a failure's time as often as it fails.
         let delay = from.since(now).as_secs_f64() + health.failure_delay() * failure;
-        Scales {
-            failure,
-            quota: if starved { starved_price(health.failure_in_health()) } else { 0.0 },
-            delay,
-            dearth: self.dearth_behind(request, position),
-        }
+        Scales { failure, quota, delay, dearth: self.dearth_behind(request, position) }
+    }
+
+    /// Shadow price of one unit of a tier's quota.
+    fn quota_price(&mut self, now: Timestamp, tier: TierId, node: usize) -> f64 {
+        if self.is_starved(now, tier) { starved_price(self.nodes[node].health.failure_in_health()) } else { 0.0 }
     }
 
     /// How dear the money of the next tier is to this request.
@@ -394,21 +394,26 @@ impl Router {
     /// Has the answer at hand that [`Router::latest_start`] is about to ask for; works out anew how long such answers of a
     /// tier take, where enough has been seen since that was last done.
     fn refresh_latency(&mut self, now: Timestamp, request: &Request, tier: TierId) {
-        let (stream, index) = (request.stream, self.node(request, tier));
-        let node = &mut self.nodes[index];
-        let running = node.in_flight as usize;
-        let latency = node.latency_mut(stream);
-        if latency.is_stale(running) {
-            let is_such = |other: &Sent| {
-                let marks = other.marks;
-                other.place.node as usize == index
-                    && marks.has(Marks::STREAM) == stream
-                    && !(stream && marks.has(Marks::FIRST_BYTE))
-            };
-            let others = self.attempts.iter().map(|(_, other)| self.register.sent(*other));
-            latency.refresh(others.filter(is_such).map(|other| now.since(other.dispatched)));
+        let node = self.node(request, tier);
+        let running = self.nodes[node].in_flight as usize;
+        if self.nodes[node].latency(request.stream).is_stale(running) {
+            self.estimate_latency(now, node, request.stream);
         }
+        let latency = self.nodes[node].latency_mut(request.stream);
         latency.ask(request.deadline.since(request.arrived), self.plan.settings.knobs.queue_deadline_risk);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn estimate_latency(&mut self, now: Timestamp, node: usize, stream: bool) {
+        let is_such = |other: &Sent| {
+            other.place.node as usize == node
+                && other.stream == stream
+                && !(stream && other.marks.has(Marks::FIRST_BYTE))
+        };
+        let others = self.attempts.iter().map(|(_, other)| self.register.sent(other));
+        let ages = others.filter(is_such).map(|other| now.since(other.dispatched));
+        self.nodes[node].latency_mut(stream).refresh(ages);
     }
 
     /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.

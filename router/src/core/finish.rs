@@ -30,9 +30,9 @@ impl Router {
             return;
         }
         attempt.marks = attempt.marks.with(Marks::FIRST_BYTE);
-        let attempt = self.register.sent(*attempt);
+        let attempt = self.register.sent(attempt);
         self.accept(scene, now, handle);
-        if !attempt.marks.has(Marks::STREAM) {
+        if !attempt.stream {
             return;
         }
         self.learn_latency(&attempt, true, now, false);
@@ -51,7 +51,7 @@ impl Router {
         attempt.accepted = at;
         let probes_node = attempt.probes.has(Probes::NODE);
         attempt.probes = attempt.probes.without(Probes::NODE);
-        let node_index = self.register.sent(*attempt).place.node;
+        let node_index = self.register.sent(attempt).place.node;
         let health = &mut self.nodes[node_index as usize].health;
         health.accept(at, &self.plan.settings.knobs);
         if probes_node {
@@ -76,8 +76,8 @@ impl Router {
     pub(super) fn finish<O: Observer>(&mut self, scene: &mut Scene<'_, O>, finished: Finished) {
         let Some(handle) = Handle::unpack(finished.attempt.get()) else { return };
         self.requests.expect(handle.slot());
-        let Some(attempt) = self.attempts.take(handle) else { return };
-        let attempt = self.register.sent(attempt);
+        let Some(attempt) = self.attempts.get(handle).map(|attempt| self.register.sent(attempt)) else { return };
+        self.attempts.clear(handle);
         let ruling = classify(finished.ending, &finished.facts, self.plan.settings.knobs.scope_overload);
         let abandoned = finished.ending == Ending::Transport(Transport::Abandoned);
         let answered = ruling.next == Next::Done;
@@ -97,7 +97,7 @@ impl Router {
         scene.tell(|| Note::Classified {
             request: attempt.id,
             attempt: finished.attempt,
-            deployment: attempt.way.deployment,
+            deployment: attempt.deployment,
             class: ruling.class,
             scope,
         });
@@ -108,9 +108,7 @@ impl Router {
         let Some(request) = self.requests.get_mut(owner) else { return };
         request.spend += cost;
         match request.stage {
-            Stage::Running => {
-                self.go_on(scene, owner, handle, &attempt, &finished, &ruling)
-            }
+            Stage::Running => self.go_on(scene, owner, handle, &attempt, &finished, &ruling),
             Stage::Relayed => {
                 let outcome = match ruling.next {
                     Next::Done => Outcome::Answered,
@@ -188,7 +186,7 @@ impl Router {
     fn leave_tier(&mut self, owner: Handle, attempt: &Sent) {
         let Some(request) = self.requests.get_mut(owner) else { return };
         let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
-        let left = tiers.iter().position(|tier| self.plan.tiers[tier.index()].owner == attempt.way.tier);
+        let left = tiers.iter().position(|tier| self.plan.tiers[tier.index()].owner == attempt.tier);
         let others = left.map_or(request.suited, |position| request.suited & !(1 << position));
         if others != 0 {
             request.suited = others;
@@ -310,7 +308,7 @@ impl Router {
     /// what was reserved for its tokens; an answer that was not complete does not cost the price of an answer.
     fn settle_money(&mut self, now: Timestamp, attempt: &Sent, finished: &Finished, ruling: &Ruling) -> Usd {
         let answered = ruling.next == Next::Done;
-        let price = self.register.price(attempt.way.price);
+        let price = self.register.price(attempt.price);
         let cost = match (finished.usage, finished.ending) {
             (Some(usage), _) => price.cost(usage, answered),
             (None, Ending::Status(_)) if !answered => Usd::ZERO,
@@ -327,9 +325,7 @@ impl Router {
         // whoever looks is told how much of it is that.
         let for_answer = if answered { price.answer } else { Usd::ZERO };
         let assumed = if finished.usage.is_none() && cost > Usd::ZERO { cost - for_answer } else { Usd::ZERO };
-        for purse in
-            [&mut self.tiers[attempt.way.tier as usize].purse, &mut self.clients[attempt.client as usize].purse]
-        {
+        for purse in [&mut self.tiers[attempt.tier as usize].purse, &mut self.clients[attempt.client as usize].purse] {
             purse.settle(now, attempt.reserved, cost, day, ends);
             purse.assume(assumed);
         }
@@ -339,7 +335,7 @@ impl Router {
 
     fn learn_latency(&mut self, attempt: &Sent, ended: bool, now: Timestamp, at_end: bool) {
         // Of a stream the deadline governs the first byte only, and that was learnt when it came.
-        let stream = attempt.marks.has(Marks::STREAM);
+        let stream = attempt.stream;
         if at_end && stream && attempt.marks.has(Marks::FIRST_BYTE) {
             return;
         }

@@ -57,10 +57,10 @@ pub(super) struct Place {
     pub(super) provider: u32,
 }
 
-/// A way to a provider: what all attempts on one deployment have in common.
+/// A way to a provider: what all attempts of one kind of call on one deployment have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Way {
-    /// Where it leads, for the first kind of call.
+    /// Where it leads.
     pub(super) place: Place,
     /// What the settings of that time call it.
     pub(super) deployment: DeploymentId,
@@ -76,10 +76,8 @@ pub(super) struct Plan {
     pub(super) settings: Arc<Settings>,
     /// For the first kind of call, by `DeploymentId`.
     pub(super) places: Vec<Place>,
-    /// In the register, by `DeploymentId`.
-    pub(super) ways: Vec<u32>,
-    /// Place in its tier of the deployment behind it, for taking turns; by `DeploymentId`.
-    pub(super) turns: Vec<u32>,
+    /// By kind of call, and for each by `DeploymentId`.
+    starts: Vec<Start>,
     /// By `TierId`.
     pub(super) tiers: Vec<TierPlan>,
     /// By `ModelId`: its tiers in the order of preference, and the longest prompt that suits them all.
@@ -95,6 +93,16 @@ pub(super) struct Plan {
     pub(super) nodes: Vec<u32>,
     /// Arena indexes by `ProjectId`.
     projects: Vec<u32>,
+}
+
+/// What the start of an attempt on one deployment needs to know.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Start {
+    pub(super) place: Place,
+    /// In the register.
+    pub(super) way: u32,
+    /// Place in its tier of the deployment behind it, for taking turns.
+    pub(super) next: u32,
 }
 
 /// One tier, compiled.
@@ -144,7 +152,7 @@ pub(super) fn first_kind(index: u32) -> u32 {
 
 impl Place {
     /// The same for another kind of call than the first.
-    pub(super) fn of(self, endpoint: Endpoint) -> Self {
+    fn of(self, endpoint: Endpoint) -> Self {
         let offset = endpoint_offset(endpoint);
         Self { quota: self.quota + offset, node: self.node + offset, ..self }
     }
@@ -210,23 +218,26 @@ impl Register {
             .iter()
             .any(|client| client.models.is_some() || client.rpm.is_some() || client.tpm.is_some());
         let nodes = upstreams.iter().map(|upstream| upstream * ENDPOINTS).collect();
-        let mut turns = vec![0; places.len()];
+        let mut next = vec![0; places.len()];
         for members in tiers.iter().map(|tier| &tier.deployments) {
             for (place, deployment) in members.iter().enumerate() {
-                turns[deployment.index()] = ((place + 1) % members.len()) as u32;
+                next[deployment.index()] = ((place + 1) % members.len()) as u32;
             }
         }
-        let deployments = (0..).zip(settings.deployments.iter().zip(&places));
-        let ways = deployments
-            .map(|(index, (deployment, place))| {
-                let TierPlan { owner, price, .. } = tiers[deployment.tier.index()];
-                self.ways.index(Way { place: *place, deployment: DeploymentId::new(index), tier: owner, price })
+        // One kind of call after the other, because nearly all calls are of one.
+        let starts = Endpoint::ALL
+            .iter()
+            .flat_map(|endpoint| (0..).zip(&places).map(move |(index, place)| (index, place.of(*endpoint))))
+            .map(|(index, place)| {
+                let deployment = DeploymentId::new(index);
+                let TierPlan { owner, price, .. } = tiers[settings.deployments[deployment.index()].tier.index()];
+                let way = Way { place, deployment, tier: owner, price };
+                Start { place, way: self.ways.index(way), next: next[deployment.index()] }
             })
             .collect();
         Plan {
             places,
-            ways,
-            turns,
+            starts,
             tiers,
             models,
             suits_all,
@@ -254,8 +265,8 @@ impl Register {
     }
 
     /// Where an attempt went.
-    pub(super) fn sent(&self, attempt: Attempt) -> Sent {
-        Sent::new(attempt, self.ways.0[attempt.way as usize])
+    pub(super) fn sent(&self, attempt: &Attempt) -> Sent {
+        Sent::new(*attempt, self.ways.0[attempt.way as usize])
     }
 
     /// A price that an attempt was made at.
@@ -271,6 +282,11 @@ impl Register {
 }
 
 impl Plan {
+    /// The start of an attempt on a deployment.
+    pub(super) fn start(&self, deployment: DeploymentId, endpoint: Endpoint) -> Start {
+        self.starts[endpoint_offset(endpoint) as usize * self.places.len() + deployment.index()]
+    }
+
     /// The key's id in the settings in force.
     pub(super) fn key_scope(&self, key: u32) -> Option<Scope> {
         position(&self.keys, key).map(|index| Scope::Key(KeyId::new(index)))

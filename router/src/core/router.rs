@@ -19,7 +19,7 @@ use super::input::{Arrived, Endpoint, Input};
 use super::latency::{Latency, Prior};
 use super::observer::{Note, Observer};
 use super::output::{Cause, Dispatch, Outcome, Output, Verdict, Why};
-use super::plan::{Place, Plan, Register, endpoint_offset};
+use super::plan::{Place, Plan, Register, Start, endpoint_offset};
 use super::quota::Quota;
 use super::route::{RestoreError, Route};
 use super::scan::Sheets;
@@ -471,13 +471,13 @@ impl Router {
         let now = scene.now;
         let rules = self.rules();
         let Some(request) = self.requests.get_mut(handle) else { return };
-        let place = self.plan.places[pick.deployment.index()].of(request.endpoint);
+        let Start { place, way, next } = self.plan.start(pick.deployment, request.endpoint);
         let spec = &self.plan.settings.tiers[tier.index()];
         let knobs = &self.plan.settings.knobs;
         let (owner, free) = (self.plan.tiers[tier.index()].owner, self.plan.tiers[tier.index()].free);
         let reserved = if free { Usd::ZERO } else { worst_case(spec, request.tokens) };
 
-        self.tiers[owner as usize].cursor = self.plan.turns[pick.deployment.index()];
+        self.tiers[owner as usize].cursor = next;
         if reserved != Usd::ZERO {
             self.tiers[owner as usize].purse.reserve(reserved);
             self.clients[request.client as usize].purse.reserve(reserved);
@@ -502,11 +502,11 @@ impl Router {
                 accepted: Timestamp::MAX,
                 reserved,
                 quota,
-                way: self.plan.ways[pick.deployment.index()],
+                way,
                 client: request.client,
-                endpoint: request.endpoint,
                 probes: pick.probes,
-                marks: Marks::NONE.with_if(Marks::STREAM, request.stream).with_if(Marks::CONTESTED, pick.contested),
+                marks: if pick.contested { Marks::CONTESTED } else { Marks::NONE },
+                stream: request.stream,
             },
         );
         request.stage = Stage::Running;
@@ -749,9 +749,8 @@ impl Router {
         if self.armed > self.now && self.armed <= next {
             return;
         }
-        let deadline = self
-            .deadlines
-            .next(|handle| requests.get(handle).is_some_and(|request| request.stage != Stage::Relayed));
+        let deadline =
+            self.deadlines.next(|handle| requests.get(handle).is_some_and(|request| request.stage != Stage::Relayed));
         let review = self.reviews.next(|(handle, ticket)| {
             requests.get(handle).is_some_and(|request| request.ticket == ticket && request.waits())
         });

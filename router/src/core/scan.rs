@@ -405,7 +405,9 @@ impl Router {
         };
         debug_assert_eq!(found, self.search(request, tier, probes), "the short way leads elsewhere");
         match found {
-            Ok(pick) => Offer::Ready(pick, request.failures.back_until(node as u32).map_or(now, |until| until.max(now))),
+            Ok(pick) => {
+                Offer::Ready(pick, request.failures.back_until(node as u32).map_or(now, |until| until.max(now)))
+            }
             Err((until, cause)) => later(until, cause),
         }
     }

@@ -69,14 +69,21 @@ impl<T> Shelf<T> {
     /// Stores a value in a slot that holds none.
     #[inline]
     pub(super) fn put(&mut self, slot: usize, value: T) -> Handle {
-        while self.names.len() <= slot {
-            self.values.push(None);
-            self.names.push(Handle::unused(self.names.len() as u32));
+        if self.names.len() <= slot {
+            self.grow(slot);
         }
         self.values[slot] = Some(value);
         let name = &mut self.names[slot];
         *name = name.next();
         *name
+    }
+
+    #[cold]
+    fn grow(&mut self, slot: usize) {
+        while self.names.len() <= slot {
+            self.values.push(None);
+            self.names.push(Handle::unused(self.names.len() as u32));
+        }
     }
 
     /// Whether a slot holds a value, or may hold none any more.
@@ -115,15 +122,12 @@ impl<T> Shelf<T> {
         if self.has(handle) { self.values.get_mut(handle.slot())?.as_mut() } else { None }
     }
 
-    /// Takes the value out; its handle is dead from here on.
+    /// Drops the value, which must still be there; its handle is dead from here on.
     #[inline]
-    pub(super) fn take(&mut self, handle: Handle) -> Option<T> {
-        if !self.has(handle) {
-            return None;
-        }
-        let value = self.values.get_mut(handle.slot())?.take()?;
+    pub(super) fn clear(&mut self, handle: Handle) {
+        debug_assert!(self.has(handle), "nobody clears a slot twice");
+        self.values[handle.slot()] = None;
         self.names[handle.slot()] = handle.next();
-        Some(value)
     }
 
     /// All values, in the order of their slots.
@@ -149,8 +153,7 @@ impl<T> Slab<T> {
     #[inline]
     pub(super) fn discard<U>(&mut self, handle: Handle, beside: &Shelf<U>) {
         if self.has(handle) {
-            self.shelf.values[handle.slot()] = None;
-            self.shelf.names[handle.slot()] = handle.next();
+            self.clear(handle);
             self.free(handle.slot(), beside);
         }
     }
@@ -198,12 +201,11 @@ mod tests {
     fn a_dead_handle_finds_nothing_although_its_slot_lives_again() {
         let (mut slab, beside) = (Slab::default(), Shelf::<()>::default());
         let first = slab.insert("first");
-        assert_eq!(slab.take(first), Some("first"));
-        slab.free(first.slot(), &beside);
+        slab.discard(first, &beside);
         let second = slab.insert("second");
         assert_eq!(first.slot(), second.slot(), "the slot is reused");
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
-        assert_eq!(slab.take(first), None);
+        slab.discard(first, &beside);
         assert_eq!(Handle::unpack(second.pack()), Some(second));
         assert!(slab.has(second) && !slab.has(first));
         assert_eq!(slab.iter().count(), 1);
@@ -218,7 +220,7 @@ mod tests {
         slab.discard(second, &beside);
         assert_eq!((slab.name(first.slot()), beside.name(first.slot())), (None, Some(other)));
         assert_eq!(slab.insert(3).slot(), second.slot());
-        assert_eq!(beside.take(other), Some("other"));
+        beside.clear(other);
         slab.free(first.slot(), &beside);
         let third = slab.insert(4);
         assert_eq!(third.slot(), first.slot());

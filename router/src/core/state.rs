@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::Purse;
 use super::cooldown::Cooldown;
 use super::health::Health;
-use super::ids::{ModelId, RequestId};
+use super::ids::{DeploymentId, ModelId, RequestId};
 use super::input::{Endpoint, TokenEstimate};
 use super::knobs::Knobs;
 use super::latency::Latency;
@@ -115,25 +115,30 @@ pub(super) struct Attempt {
     pub(super) way: u32,
     /// Arena index of the client whose money it may cost.
     pub(super) client: u32,
-    pub(super) endpoint: Endpoint,
     /// Which scopes it probes.
     pub(super) probes: Probes,
     pub(super) marks: Marks,
+    pub(super) stream: bool,
 }
 
 /// An attempt that is being looked at, with where it went.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     attempt: Attempt,
-    pub(super) way: Way,
-    /// The way's place for this kind of call.
     pub(super) place: Place,
+    /// What the settings of that time call it.
+    pub(super) deployment: DeploymentId,
+    /// Arena index of the tier whose money it may cost.
+    pub(super) tier: u32,
+    /// Its price, in the register.
+    pub(super) price: u32,
 }
 
 impl Sent {
     /// `way` is the attempt's.
     pub(super) fn new(attempt: Attempt, way: Way) -> Self {
-        Self { attempt, way, place: way.place.of(attempt.endpoint) }
+        let Way { place, deployment, tier, price } = way;
+        Self { attempt, place, deployment, tier, price }
     }
 }
 
@@ -187,19 +192,11 @@ sets! {
     }
     /// What is true of an attempt.
     Marks {
-        STREAM = 0,
-        FIRST_BYTE = 1,
+        FIRST_BYTE = 0,
         /// It passed its quota only because failed calls were taken not to count.
-        CONTESTED = 2,
+        CONTESTED = 1,
         /// Its end may be lost although its answer was whole: it was in flight when the power failed.
-        PERHAPS_ANSWERED = 3,
-    }
-}
-
-impl Marks {
-    /// These and those, if so.
-    pub(super) fn with_if(self, others: Self, so: bool) -> Self {
-        if so { self.with(others) } else { self }
+        PERHAPS_ANSWERED = 2,
     }
 }
 

@@ -100,7 +100,7 @@ impl Router {
     /// What a dispatched attempt puts at stake, where it is limited.
     pub(super) fn stakes(&self, attempt: AttemptId, at_risk: AtRisk) -> [Option<Stake>; 4] {
         let attempt = Handle::unpack(attempt.get()).and_then(|handle| self.attempts.get(handle));
-        let Some(attempt) = attempt.map(|attempt| self.register.sent(*attempt)) else { return [None; 4] };
+        let Some(attempt) = attempt.map(|attempt| self.register.sent(attempt)) else { return [None; 4] };
         let index = attempt.place.quota;
         let quota = &self.quotas[index as usize];
         let day = self.calendar.day();
@@ -114,7 +114,7 @@ impl Router {
         [
             requests.map(|most| Stake { limited: Limited::Requests(index), amount: 1, most: most.into() }),
             tokens.map(|most| Stake { limited: Limited::Tokens(index), amount: attempt.quota.tokens(), most }),
-            money(&self.tiers[attempt.way.tier as usize].purse, Limited::Tier(attempt.way.tier)),
+            money(&self.tiers[attempt.tier as usize].purse, Limited::Tier(attempt.tier)),
             money(&self.clients[attempt.client as usize].purse, Limited::Client(attempt.client)),
         ]
     }
