@@ -271,8 +271,7 @@ impl Router {
         self.count_demand(scene.now, &request);
         let decision = self.decide(scene.now, &request, true);
         let handle = self.requests.insert(request);
-        self.write_down(arrived.request, handle);
-        self.deadlines.arm(arrived.deadline, handle);
+        self.note_down(arrived.request, arrived.deadline, handle);
         self.carry_out(scene, handle, decision);
     }
 
@@ -577,14 +576,15 @@ impl Router {
         self.requests.discard(handle, &self.attempts);
     }
 
-    /// Writes a request down, to be found by its id.
-    fn write_down(&mut self, id: RequestId, handle: Handle) {
-        // Those that are gone go all at once, when there is room for no more.
-        if self.by_id.len() == self.by_id.capacity() {
+    /// Notes where a request is and when its deadline comes.
+    fn note_down(&mut self, id: RequestId, deadline: Timestamp, handle: Handle) {
+        // Notes on those that are gone go all at once, when they are more than the others.
+        if self.deadlines.len() > 2 * self.requests.taken() + 64 {
             self.by_id.retain(|(_, handle)| self.requests.has(*handle));
-            self.by_id.reserve(self.by_id.len() + 64);
+            self.deadlines.retain(|handle| self.requests.has(handle));
         }
         self.by_id.push((id, handle));
+        self.deadlines.arm(deadline, handle);
     }
 
     fn stop_waiting_for_good(&mut self, handle: Handle) {

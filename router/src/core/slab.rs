@@ -80,6 +80,10 @@ impl<T> Shelf<T> {
 
     #[cold]
     fn grow(&mut self, slot: usize) {
+        // To move what there is costs more than room that is not used.
+        if self.values.len() == self.values.capacity() {
+            self.values.reserve(3 * self.values.len());
+        }
         while self.names.len() <= slot {
             self.values.push(None);
             self.names.push(Handle::unused(self.names.len() as u32));
@@ -147,6 +151,11 @@ impl<T> Slab<T> {
     pub(super) fn insert(&mut self, value: T) -> Handle {
         let slot = self.free.pop().map_or(self.shelf.names.len(), |slot| slot as usize);
         self.shelf.put(slot, value)
+    }
+
+    /// How many slots are taken, here or on the shelf beside.
+    pub(super) fn taken(&self) -> usize {
+        self.shelf.names.len() - self.free.len()
     }
 
     /// Drops the value, if it is still there; its handle is dead from here on.

@@ -1,7 +1,7 @@
 //! Moments to come. Most of one kind are armed in the order in which they fire (every request of a model has the same
 //! deadline length), so a queue holds those that come in order and a heap only the others.
 //!
-//! Nothing is ever disarmed: whoever takes a timer out asks whether its subject still cares.
+//! Nothing is disarmed singly: whoever takes a timer out asks whether its subject still cares.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -101,6 +101,17 @@ impl<T: Copy + Ord> Timers<T> {
         None
     }
 
+    /// How many are armed, whether anybody still cares or not.
+    pub(super) fn len(&self) -> usize {
+        self.in_order.len() + self.others.len()
+    }
+
+    /// Drops all that nobody cares about any more.
+    pub(super) fn retain(&mut self, mut cares: impl FnMut(T) -> bool) {
+        self.in_order.retain(|(_, whose)| cares(*whose));
+        self.others.retain(|Reverse((_, whose))| cares(*whose));
+    }
+
     fn pop(&mut self, in_order: bool) {
         if in_order {
             self.in_order.pop_front();
@@ -143,6 +154,9 @@ mod tests {
         timers.arm(Timestamp::from_nanos(2), 2);
         assert_eq!(timers.pop_due(Timestamp::ZERO), None);
         assert_eq!(timers.next(|whose| whose == 2), Some(Timestamp::from_nanos(2)));
+        timers.arm(Timestamp::from_nanos(1), 3);
+        timers.retain(|whose| whose == 3);
+        assert_eq!((timers.len(), timers.next(|_| true)), (1, Some(Timestamp::from_nanos(1))));
         assert_eq!(timers.next(|_| false), None);
     }
 }
