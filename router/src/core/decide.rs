@@ -337,6 +337,7 @@ impl Router {
     }
 
     /// Shadow price of one unit of a tier's quota.
+    #[inline]
     fn quota_price(&mut self, now: Timestamp, tier: TierId, node: usize) -> f64 {
         if self.is_starved(now, tier) { starved_price(self.nodes[node].health.failure_in_health()) } else { 0.0 }
     }
@@ -364,12 +365,16 @@ impl Router {
     }
 
     /// Whether the tier's day quota falls short of the forecast demand until the reset.
+    #[inline]
     fn is_starved(&mut self, now: Timestamp, tier: TierId) -> bool {
+        let state = &self.tiers[self.plan.tiers[tier.index()].owner as usize];
+        if now < state.starved_until { state.starved } else { self.find_starved(now, tier) }
+    }
+
+    #[inline(never)]
+    fn find_starved(&mut self, now: Timestamp, tier: TierId) -> bool {
         let plan = &self.plan.tiers[tier.index()];
         let (owner, node) = (plan.owner as usize, plan.node as usize);
-        if now < self.tiers[owner].starved_until {
-            return self.tiers[owner].starved;
-        }
         let knobs = &self.plan.settings.knobs;
         let (day, count_errors) = (self.calendar.day(), self.nodes[node].charging.counts(knobs.rate_charge_errors));
         let remaining = |quota: &u32| {

@@ -573,7 +573,8 @@ impl Router {
 
     /// A request has its outcome.
     fn forget(&mut self, handle: Handle) {
-        self.requests.discard(handle, &self.attempts);
+        self.requests.clear(handle);
+        self.requests.free(handle.slot(), &self.attempts);
     }
 
     /// Notes where a request is and when its deadline comes.

@@ -296,15 +296,16 @@ impl Sheet {
     /// Looks wherever the last look does not stand any more for a call of so many tokens.
     fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
         self.let_leave(view.now);
-        if self.stands.holds(view) {
+        let mut stands = self.stands;
+        if stands.holds(view) {
             while let Some(row) = self.marked.pop() {
-                let term = self.look(row as usize, view, quotas, keys);
-                self.stands = self.stands.and(term);
+                stands = stands.and(self.look(row as usize, view, quotas, keys));
             }
+            self.stands = stands;
             return;
         }
         self.marked.clear();
-        let mut stands = Term::EVER;
+        stands = Term::EVER;
         for index in 0..self.rows.len() {
             let term = self.rows[index].stands;
             stands = stands.and(if term.holds(view) { term } else { self.look(index, view, quotas, keys) });
@@ -394,8 +395,9 @@ impl Router {
 
         let sheet = &self.sheets.sheets[index];
         let quick = if sheet.is_plain {
-            let start = drawn(self.sheets.lot(request), sheet.rows.len());
-            sheet.roomiest(start, request.failures.key().and_then(|key| self.sheets.row_of(key, index)))
+            let failed = request.failures.key().and_then(|key| self.sheets.row_of(key, index));
+            let start = || drawn(self.sheets.lot(request), sheet.rows.len());
+            sheet.top.only(failed).or_else(|| sheet.roomiest(start(), failed))
         } else {
             None
         };

@@ -158,15 +158,6 @@ impl<T> Slab<T> {
         self.shelf.names.len() - self.free.len()
     }
 
-    /// Drops the value, if it is still there; its handle is dead from here on.
-    #[inline]
-    pub(super) fn discard<U>(&mut self, handle: Handle, beside: &Shelf<U>) {
-        if self.has(handle) {
-            self.clear(handle);
-            self.free(handle.slot(), beside);
-        }
-    }
-
     /// Gives a slot that has just been emptied, here or on the shelf beside, to whoever comes next, if it is empty on both.
     #[inline]
     pub(super) fn free<U>(&mut self, slot: usize, beside: &Shelf<U>) {
@@ -210,11 +201,11 @@ mod tests {
     fn a_dead_handle_finds_nothing_although_its_slot_lives_again() {
         let (mut slab, beside) = (Slab::default(), Shelf::<()>::default());
         let first = slab.insert("first");
-        slab.discard(first, &beside);
+        slab.clear(first);
+        slab.free(first.slot(), &beside);
         let second = slab.insert("second");
         assert_eq!(first.slot(), second.slot(), "the slot is reused");
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"second")));
-        slab.discard(first, &beside);
         assert_eq!(Handle::unpack(second.pack()), Some(second));
         assert!(slab.has(second) && !slab.has(first));
         assert_eq!(slab.iter().count(), 1);
@@ -225,8 +216,10 @@ mod tests {
         let (mut slab, mut beside) = (Slab::default(), Shelf::default());
         let (first, second) = (slab.insert(1), slab.insert(2));
         let other = beside.put(first.slot(), "other");
-        slab.discard(first, &beside);
-        slab.discard(second, &beside);
+        for handle in [first, second] {
+            slab.clear(handle);
+            slab.free(handle.slot(), &beside);
+        }
         assert_eq!((slab.name(first.slot()), beside.name(first.slot())), (None, Some(other)));
         assert_eq!(slab.insert(3).slot(), second.slot());
         beside.clear(other);

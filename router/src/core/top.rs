@@ -51,6 +51,16 @@ impl Top {
         self.count > 0
     }
 
+    /// The row at the top where there is one alone, and not the row `without`.
+    #[inline]
+    pub(super) fn only(&self, without: Option<usize>) -> Option<usize> {
+        if self.count != 1 || self.most == CLOSED {
+            return None;
+        }
+        let (word, rows) = self.rows.iter().enumerate().find(|(_, rows)| **rows != 0)?;
+        Some(word * 64 + rows.trailing_zeros() as usize).filter(|row| Some(*row) != without)
+    }
+
     /// Of the rows at the top the first from `start` on, or else the first of all, but for the row `without`.
     #[inline]
     pub(super) fn one_from(&self, start: usize, without: Option<usize>) -> Option<usize> {
@@ -107,6 +117,10 @@ mod tests {
                 }
                 let most = all.iter().copied().fold(CLOSED, f64::max);
                 let tied: Vec<usize> = (0..all.len()).filter(|row| most > CLOSED && all[*row] == most).collect();
+                for without in [None, Some(row)] {
+                    let others = || tied.iter().filter(|row| Some(**row) != without);
+                    prop_assert_eq!(top.only(without), others().next().copied().filter(|_| tied.len() == 1));
+                }
                 for start in [0, row, all.len() - 1] {
                     for without in [None, Some(row)] {
                         let others = || tied.iter().copied().filter(|row| Some(*row) != without);

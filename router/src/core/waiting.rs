@@ -181,7 +181,7 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::slab::{Shelf, Slab};
+    use crate::core::slab::Slab;
     use crate::core::time::Duration;
 
     fn at(secs: u64) -> Timestamp {
@@ -213,7 +213,7 @@ mod tests {
         let mut order = Vec::new();
         while let Some((lane, waiter)) = waiting.most_urgent(at(5), |waiter| slab.get(waiter.request).is_some()) {
             order.push(names.iter().position(|name| *name == waiter.request));
-            slab.discard(waiter.request, &Shelf::<()>::default());
+            slab.clear(waiter.request);
             waiting.left(lane);
         }
         assert_eq!(order, [3, 2, 4, 0, 1].map(Some));
