@@ -21,6 +21,9 @@ use stormproof_simulator::study::families::{Family, crowd, family};
 /// What is measured.
 const SUBJECTS: [&str; 4] = ["bare", "full", "calendar", "litellm"];
 
+/// How often each is timed.
+const ROUNDS: u32 = 7;
+
 /// How many seeds of which family: enough CPU time for a steady figure, and few enough for valgrind.
 const DAYS: [(&str, u64, u64); 2] = [("c", 200, 3), ("crowd", 24, 2)];
 
@@ -41,8 +44,7 @@ fn main() {
     for (name, seeds, seeds_counted) in DAYS {
         let Some(family) = day(name) else { continue };
         let mut reference: Option<(f64, Option<f64>)> = None;
-        for subject in SUBJECTS {
-            let nanos = nanos_per_request(subject, &family, seeds);
+        for (subject, nanos) in SUBJECTS.into_iter().zip(nanos_per_request(&family, seeds)) {
             let instructions = instructions_per_request(subject, name, seeds_counted);
             let (bare_nanos, bare_instructions) = *reference.get_or_insert((nanos, instructions));
             let counted = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.0}"));
@@ -98,13 +100,16 @@ fn litellm() -> Options {
     options
 }
 
-/// CPU time of this thread, from the scheduler's own books; the best of three, since others use the machine too.
-fn nanos_per_request(subject: &str, family: &Family, seeds: u64) -> f64 {
-    let mut best = f64::INFINITY;
-    for _ in 0..3 {
-        let before = cpu_nanos();
-        let requests = drive(subject, family, seeds);
-        best = best.min((cpu_nanos() - before) as f64 / requests as f64);
+/// CPU time of this thread for each subject, from the scheduler's own books: the best of several rounds, since others use
+/// the machine too. All subjects have their turn in every round, for a machine is not equally fast at all times.
+fn nanos_per_request(family: &Family, seeds: u64) -> [f64; SUBJECTS.len()] {
+    let mut best = [f64::INFINITY; SUBJECTS.len()];
+    for _ in 0..ROUNDS {
+        for (best, subject) in best.iter_mut().zip(SUBJECTS) {
+            let before = cpu_nanos();
+            let requests = drive(subject, family, seeds);
+            *best = best.min((cpu_nanos() - before) as f64 / requests as f64);
+        }
     }
     best
 }
