@@ -127,7 +127,7 @@ fn another_client_does_not_shift_the_first_one_s_turns() {
     let until = Timestamp::ZERO + Duration::from_secs(1000);
     let alone = turns(std::slice::from_ref(&spec), 3, until);
     let both = turns(&[spec.clone(), spec], 3, until);
-    let first: Vec<_> = both.iter().filter(|turn| turn.client == 0).copied().collect();
+    let first: Vec<_> = both.iter().filter(|turn| turn.client() == 0).copied().collect();
     assert_eq!(alone, first);
     assert!(both.windows(2).all(|pair| pair[0].at <= pair[1].at));
 }

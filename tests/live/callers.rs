@@ -45,7 +45,7 @@ pub(crate) async fn everybody(stage: &Arc<Stage>) -> Vec<Ended> {
 }
 
 async fn ask(stage: Arc<Stage>, turn: Turn) -> Ended {
-    let spec = stage.case.day.clients[usize::from(turn.client)].clone();
+    let spec = stage.case.day.clients[turn.client()].clone();
     let until = turn.at + spec.patience;
     stage.until(turn.at).await;
     let mut ended = Ended { turn, answered: None, statuses: Vec::new(), late: stage.now().since(turn.at) };

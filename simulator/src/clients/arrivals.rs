@@ -10,10 +10,9 @@ use crate::draws::{Shape, Stream, split};
 pub struct Turn {
     /// Its intended arrival: latency counts from here.
     pub at: Timestamp,
-    /// What its luck hangs on: the same in every run that has the same clients, whatever the router does.
+    /// Whose it is and which of theirs. Its luck hangs on it: it is the same in every run that has the same clients,
+    /// whatever the router does.
     pub key: u64,
-    /// Index of its client spec.
-    pub client: u16,
     /// Its prompt.
     pub input: Tokens,
     /// Its answer.
@@ -25,10 +24,9 @@ pub fn turns(clients: &[Spec], seed: u64, until: Timestamp) -> Vec<Turn> {
     let (gaps, sizes) = (Stream::Arrivals.of(seed), Stream::Tokens.of(seed));
     let mut all = Vec::new();
     for (client, spec) in clients.iter().enumerate() {
-        let client = client as u16;
         match &spec.arrivals {
             Arrivals::Poisson(rates) => {
-                let gap = |index| Shape::Exponential { mean: 1.0 }.value(gaps.draw(u64::from(client), index));
+                let gap = |index| Shape::Exponential { mean: 1.0 }.value(gaps.draw(client as u64, index));
                 paced(rates, until, gap, |at, index| all.push(Turn::new(spec, client, index, at, sizes)));
             }
             Arrivals::Even(rates) => {
@@ -79,11 +77,16 @@ fn paced(rates: &[Rate], until: Timestamp, gap: impl Fn(u64) -> f64, mut arrive:
 
 impl Turn {
     /// The turn that this user of a closed loop begins after having thought from `now` on; `None` for other clients.
-    pub fn of_user(spec: &Spec, client: u16, user: u32, index: u32, now: Timestamp, seed: u64) -> Option<Self> {
+    pub fn of_user(spec: &Spec, client: usize, user: u32, index: u32, now: Timestamp, seed: u64) -> Option<Self> {
         let Arrivals::Closed { think, .. } = &spec.arrivals else { return None };
         let index = u64::from(user) << 32 | u64::from(index);
-        let thinks = think.duration(Stream::Think.draw(seed, u64::from(client), index));
+        let thinks = think.duration(Stream::Think.draw(seed, client as u64, index));
         Some(Self::new(spec, client, index, now + thinks, Stream::Tokens.of(seed)))
+    }
+
+    /// Index of its client spec.
+    pub fn client(&self) -> usize {
+        (self.key >> CLIENT_SHIFT) as usize
     }
 
     /// The user of a closed loop whose turn this is, and which of its turns.
@@ -92,8 +95,8 @@ impl Turn {
         ((index >> 32) as u32, index as u32)
     }
 
-    fn new(spec: &Spec, client: u16, index: u64, at: Timestamp, sizes: Source) -> Self {
-        let key = key(u64::from(client), index);
+    fn new(spec: &Spec, client: usize, index: u64, at: Timestamp, sizes: Source) -> Self {
+        let key = key(client as u64, index);
         let Sizes { input, output, .. } = spec.sizes;
         let tokens = |shape: Shape, purpose| match shape {
             // Most clients have one size, and then nothing is drawn.
@@ -102,14 +105,17 @@ impl Turn {
                 Tokens::new(shape.value(split(sizes.draw(key, 0), purpose)).clamp(1.0, 1e9) as u32)
             }
         };
-        Self { at, key, client, input: tokens(input, 1), output: tokens(output, 2) }
+        Self { at, key, input: tokens(input, 1), output: tokens(output, 2) }
     }
 }
 
 /// The key of a turn: which group of clients, and which of its turns.
 pub(crate) fn key(client: u64, index: u64) -> u64 {
-    client << 48 | index & INDEX
+    client << CLIENT_SHIFT | index & INDEX
 }
 
+/// Where the client spec begins in a key.
+const CLIENT_SHIFT: u32 = 48;
+
 /// The part of a key that numbers the turns of one client spec.
-const INDEX: u64 = (1 << 48) - 1;
+const INDEX: u64 = (1 << CLIENT_SHIFT) - 1;

@@ -230,9 +230,11 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         self.tally.faults.unclosed = self.open;
         self.tally.longest_gap = self.gap.longest();
         self.tally.end = self.now;
-        let ends = self.turns.iter().zip(&self.answered_at).map(|(turn, end)| {
-            let answered = *end < Timestamp::MAX;
-            TurnEnd { at: turn.at, end: if answered { *end } else { turn.at + self.spec(turn).patience }, answered }
+        // An end is as large as a turn and takes its place, so nothing is allocated for them.
+        let ends = self.turns.into_iter().zip(self.answered_at).map(|(turn, end)| {
+            let answered = end < Timestamp::MAX;
+            let patience = self.day.clients[turn.client()].patience;
+            TurnEnd { at: turn.at, end: if answered { end } else { turn.at + patience }, answered }
         });
         self.tally.turns = ends.collect();
         Ended { tally: self.tally, router: self.router, world: self.world }
@@ -300,14 +302,14 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let spec = self.spec(&turn);
         let until = now + spec.patience;
         self.gap.begins_to_wait(now);
-        self.patience[usize::from(turn.client)].push_back(index);
+        self.patience[turn.client()].push_back(index);
         self.patience_at = self.patience_at.min(until);
         self.call(now, index, &turn, spec);
     }
 
     /// What the clients of this turn do.
     fn spec(&self, turn: &Turn) -> &'a clients::Spec {
-        &self.day.clients[usize::from(turn.client)]
+        &self.day.clients[turn.client()]
     }
 
     /// The turn whose patience is over first.
@@ -564,12 +566,12 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         }
         let state = &mut self.states[turn as usize];
         state.failure = failure_index(verdict.outcome);
-        let Turn { at, key, client, .. } = self.turns[turn as usize];
-        let spec = &self.day.clients[usize::from(client)];
-        let bits = self.jitter.draw(key, u64::from(state.calls));
+        let begun = &self.turns[turn as usize];
+        let spec = &self.day.clients[begun.client()];
+        let bits = self.jitter.draw(begun.key, u64::from(state.calls));
         let failure = Failure { status: verdict.status, retry_after: verdict.retry_after, in_stream };
         match state.behaviour.failed(&spec.retries, failure, bits) {
-            Next::Call { after } if now + after < at + spec.patience => self.set(now + after, What::Call(turn)),
+            Next::Call { after } if now + after < begun.at + spec.patience => self.set(now + after, What::Call(turn)),
             Next::Call { .. } | Next::GiveUp => {
                 let failure = state.failure;
                 self.fail(now, turn, failure);
@@ -602,7 +604,7 @@ impl<'a, R: Route, Q: Queue<Event>, W: Witness> Engine<'a, R, Q, W> {
         let turn = &self.turns[turn as usize];
         let spec = self.spec(turn);
         let (user, index) = turn.user();
-        let Some(next) = Turn::of_user(spec, turn.client, user, index + 1, now, self.seed) else { return };
+        let Some(next) = Turn::of_user(spec, turn.client(), user, index + 1, now, self.seed) else { return };
         if next.at >= Timestamp::ZERO + self.day.duration {
             return;
         }
