@@ -50,10 +50,12 @@ pub(super) enum Stage {
 struct Slot {
     attempt: Attempt,
     stage: Stage,
-    /// Whether there is more to the call than this.
-    has_aside: bool,
     /// How many events name this slot.
     events: u16,
+    /// Where the rest of the call is, if there is more to it than this.
+    aside: Option<u32>,
+    /// The next one that is free, if this one is.
+    free: u32,
 }
 
 /// A slot before its first call.
@@ -68,17 +70,23 @@ const VACANT: Slot = Slot {
         ending: Ending::Status(0),
     },
     stage: Stage::Over,
-    has_aside: false,
     events: 0,
+    aside: None,
+    free: NONE,
 };
+
+/// No slot.
+const NONE: u32 = u32::MAX;
 
 /// All calls in flight.
 #[derive(Debug)]
 pub(super) struct Flight {
     slots: Vec<Slot>,
-    /// The rest of a call, by slot. Most have none, so it stays out of the way.
+    /// The slot that was set free last.
+    free: u32,
+    /// The rest of those calls that are more than an attempt: most are not.
     asides: Vec<Aside>,
-    free: Vec<u32>,
+    free_asides: Vec<u32>,
     /// The slot that was last taken by a name with these lowest bits. Routers count their calls, or number the places
     /// where they keep them, so two in flight rarely have the same. As long as a power of two.
     hints: Vec<u32>,
@@ -88,7 +96,14 @@ pub(super) struct Flight {
 
 impl Default for Flight {
     fn default() -> Self {
-        Self { slots: Vec::new(), asides: Vec::new(), free: Vec::new(), hints: vec![0; 64], running: 0 }
+        Self {
+            slots: Vec::new(),
+            free: NONE,
+            asides: Vec::new(),
+            free_asides: Vec::new(),
+            hints: vec![0; 64],
+            running: 0,
+        }
     }
 }
 
@@ -97,11 +112,13 @@ impl Flight {
     #[inline]
     pub(super) fn insert(&mut self, attempt: Attempt) -> u32 {
         self.running += 1;
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
-            None => self.grow(),
-        };
-        self.slots[slot as usize] = Slot { attempt, stage: Stage::Running, has_aside: false, events: 1 };
+        if self.free == NONE {
+            self.grow();
+        }
+        let slot = self.free;
+        let place = &mut self.slots[slot as usize];
+        self.free = place.free;
+        *place = Slot { attempt, stage: Stage::Running, events: 1, aside: None, free: NONE };
         let hint = self.hint(attempt.id);
         self.hints[hint] = slot;
         slot
@@ -109,16 +126,24 @@ impl Flight {
 
     /// There is more to this call than its attempt.
     pub(super) fn put_aside(&mut self, slot: u32, aside: Aside) {
-        self.slots[slot as usize].has_aside = true;
-        self.asides[slot as usize] = aside;
+        let place = match self.free_asides.pop() {
+            Some(place) => {
+                self.asides[place as usize] = aside;
+                place
+            }
+            None => {
+                self.asides.push(aside);
+                self.asides.len() as u32 - 1
+            }
+        };
+        self.slots[slot as usize].aside = Some(place);
     }
 
-    /// Room for one more call: its slot.
+    /// Room for one more call.
     #[cold]
-    fn grow(&mut self) -> u32 {
-        let slot = self.slots.len() as u32;
+    fn grow(&mut self) {
+        self.free = self.slots.len() as u32;
         self.slots.push(VACANT);
-        self.asides.push(Aside::default());
         if self.hints.len() < 2 * self.slots.len() {
             self.hints = vec![0; (4 * self.slots.len()).next_power_of_two()];
             for (slot, place) in (0..).zip(&self.slots) {
@@ -126,7 +151,6 @@ impl Flight {
                 self.hints[hint] = slot;
             }
         }
-        slot
     }
 
     /// Where the hint to a name is.
@@ -136,43 +160,55 @@ impl Flight {
 
     /// The first byte of this call has come; unless the call is over or abandoned, one event more is to name the slot.
     pub(super) fn first_byte(&mut self, slot: u32) -> Option<(AttemptId, Timestamp)> {
-        let Slot { attempt: Attempt { id, .. }, stage, .. } = self.slots[slot as usize];
-        if stage != Stage::Running {
+        let Slot { attempt: Attempt { id, .. }, stage, aside, .. } = self.slots[slot as usize];
+        let Some(aside) = aside.filter(|_| stage == Stage::Running) else {
             self.let_go(slot);
             return None;
-        }
-        Some((id, self.asides[slot as usize].end))
+        };
+        Some((id, self.asides[aside as usize].end))
     }
 
     /// An end of this call has come. It is the end if the call is in the stage that waits for it: the call, and the rest
     /// of it.
     #[inline]
     pub(super) fn finish(&mut self, slot: u32, stage: Stage) -> Option<(&Attempt, Option<&Aside>)> {
-        let place = self.let_go(slot);
+        self.let_go(slot);
+        let place = &mut self.slots[slot as usize];
         if place.stage != stage {
             return None;
         }
         place.stage = Stage::Over;
         self.running -= 1;
-        let place = &self.slots[slot as usize];
-        Some((&place.attempt, place.has_aside.then(|| &self.asides[slot as usize])))
+        Some((&place.attempt, place.aside.map(|aside| &self.asides[aside as usize])))
     }
 
     /// A call will end next: with thousands in flight its line of the cache is cold, and is fetched while something else
     /// happens.
     #[inline]
     pub(super) fn expect(&self, slot: u32) {
-        std::hint::black_box(self.slots.get(slot as usize).map(|slot| slot.events));
+        if let Some(slot) = self.slots.get(slot as usize) {
+            std::hint::black_box(slot.events);
+        }
     }
 
     /// An event that named this slot is gone.
-    fn let_go(&mut self, slot: u32) -> &mut Slot {
+    #[inline]
+    fn let_go(&mut self, slot: u32) {
         let place = &mut self.slots[slot as usize];
         place.events -= 1;
         if place.events == 0 {
-            self.free.push(slot);
+            place.free = self.free;
+            self.free = slot;
+            if let Some(aside) = place.aside {
+                self.take_back(aside);
+            }
         }
-        place
+    }
+
+    /// A call that was more than an attempt is over.
+    #[cold]
+    fn take_back(&mut self, aside: u32) {
+        self.free_asides.push(aside);
     }
 
     /// Nobody waits any more for the call of that name: one event more is to name its slot.
@@ -182,7 +218,9 @@ impl Flight {
         place.events += 1;
         place.stage = Stage::Abandoned;
         (place.attempt.ending, place.attempt.usage) = (Ending::Transport(Transport::Abandoned), None);
-        self.asides[slot as usize].facts = None;
+        if let Some(aside) = place.aside {
+            self.asides[aside as usize].facts = None;
+        }
         Some(slot)
     }
 
