@@ -19,7 +19,7 @@ use stormproof_simulator::engine::{Calendar, Event, Heap, run};
 use stormproof_simulator::study::families::{Family, crowd, family};
 
 /// What is measured.
-const SUBJECTS: [&str; 4] = ["bare", "full", "calendar", "litellm"];
+const SUBJECTS: [&str; 4] = ["bare", "full", "heap", "litellm"];
 
 /// How often each is timed.
 const ROUNDS: u32 = 7;
@@ -75,11 +75,11 @@ fn drive(subject: &str, family: &Family, seeds: u64) -> u64 {
                 requests += bare::run(family, seed, &mut histogram);
                 continue;
             }
-            "full" => run::<_, Heap<Event>, _>(&case.day, &case.settings, Router::new(), seed, &mut ()).tally,
-            "calendar" => run::<_, Calendar<Event>, _>(&case.day, &case.settings, Router::new(), seed, &mut ()).tally,
+            "full" => run::<_, Calendar<Event>, _>(&case.day, &case.settings, Router::new(), seed, &mut ()).tally,
+            "heap" => run::<_, Heap<Event>, _>(&case.day, &case.settings, Router::new(), seed, &mut ()).tally,
             "litellm" => {
                 let router = LiteLlm::new(litellm());
-                run::<_, Heap<Event>, _>(&case.day, &Arc::clone(&case.settings), router, seed, &mut ()).tally
+                run::<_, Calendar<Event>, _>(&case.day, &Arc::clone(&case.settings), router, seed, &mut ()).tally
             }
             _ => return 0,
         };

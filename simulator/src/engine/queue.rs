@@ -1,5 +1,5 @@
-//! What will happen next. Two queues with one order, because none is fastest everywhere: a heap for days with few calls
-//! in flight, buckets of time for many thousands.
+//! What will happen next. Two queues with one order: a calendar, which runs are made with, and a plain heap that shows
+//! what its order must be.
 //!
 //! The order is total: by time, then by the events' own words, which callers make unique.
 
@@ -85,105 +85,197 @@ impl<E: Copy + Into<u64>> Queue<E> for Heap<E> {
     }
 }
 
-/// A calendar: a ring of buckets, each for a slice of time, and a heap for what lies beyond the ring. Only the bucket
-/// that is being emptied is kept sorted, so most events are pushed without a comparison.
+/// A calendar: a ring of slices of time, and a heap for what lies beyond the ring. A slice is a list in no order until
+/// its time comes; so an event is pushed without a comparison, and sorted with the few that are its neighbours.
 #[derive(Clone, Debug)]
 pub struct Calendar<E> {
-    /// Slice number modulo [`SLICES`]; the current slice's bucket is sorted, latest first.
-    ring: Vec<Vec<Entry<E>>>,
-    /// The slice that is being emptied, and into whose bucket earlier pushes go too.
+    /// What is left of the current slice, and whatever else was pushed for before its end; latest first.
+    due: Vec<Entry<E>>,
     current: u64,
-    /// Events in the ring.
+    /// The first event of each slice after the current one, by the slice's number modulo [`SLICES`]; [`NONE`] if empty.
+    slices: Box<[u32; SLICES as usize]>,
+    /// A bit for each of them that holds an event, by which the next one is found.
+    filled: [u64; WORDS],
+    /// The events in these lists, and vacant places.
+    nodes: Vec<Node<E>>,
+    /// The first vacant place.
+    vacant: u32,
+    /// Events in the lists.
     near: usize,
     far: BinaryHeap<Reverse<Entry<E>>>,
 }
 
+/// An event in the list of its slice.
+#[derive(Clone, Copy, Debug)]
+struct Node<E> {
+    entry: Entry<E>,
+    next: u32,
+}
+
+/// The end of a list.
+const NONE: u32 = u32::MAX;
+
 /// Slices in the ring: together 137 s, longer than nearly every call.
-const SLICES: u64 = 1 << 13;
+const SLICES: u64 = 1 << 12;
 
-/// A slice is 2^24 ns, about 17 ms: a few events at the loads for which this queue is made.
-const SLICE_BITS: u32 = 24;
+/// Words with a bit for each slice.
+const WORDS: usize = (SLICES / 64) as usize;
 
-impl<E: Copy + Into<u64>> Default for Calendar<E> {
-    fn default() -> Self {
-        Self { ring: (0..SLICES).map(|_| Vec::new()).collect(), current: 0, near: 0, far: BinaryHeap::new() }
-    }
-}
-
-impl<E: Copy + Into<u64>> Calendar<E> {
-    fn bucket(&mut self, slice: u64) -> &mut Vec<Entry<E>> {
-        &mut self.ring[(slice & (SLICES - 1)) as usize]
-    }
-
-    /// Moves on to the next slice that holds an event. False when there is none.
-    fn advance(&mut self) -> bool {
-        loop {
-            if !self.bucket(self.current).is_empty() {
-                return true;
-            }
-            let Some(next) = self.next_slice() else { return false };
-            self.current = next;
-            while let Some(Reverse(entry)) = self.far.peek()
-                && slice_of(entry.at) < next + SLICES
-            {
-                if let Some(Reverse(entry)) = self.far.pop() {
-                    let slice = slice_of(entry.at);
-                    self.bucket(slice).push(entry);
-                    self.near += 1;
-                }
-            }
-            self.bucket(next).sort_unstable_by(|a, b| b.cmp(a));
-        }
-    }
-
-    /// The next slice to look at: one on in the ring, or with an empty ring the first one beyond it.
-    fn next_slice(&self) -> Option<u64> {
-        if self.near > 0 { Some(self.current + 1) } else { self.far.peek().map(|Reverse(entry)| slice_of(entry.at)) }
-    }
-}
+/// A slice is 2^25 ns, about 34 ms: a few events with ten thousand calls in flight.
+const SLICE_BITS: u32 = 25;
 
 fn slice_of(at: Timestamp) -> u64 {
     at.as_nanos() >> SLICE_BITS
 }
 
+/// Which word of [`Calendar::filled`] a slice has a bit in.
+fn word_of(slice: u64) -> usize {
+    (slice % SLICES / 64) as usize
+}
+
+impl<E: Copy + Into<u64>> Default for Calendar<E> {
+    fn default() -> Self {
+        Self {
+            due: Vec::new(),
+            current: 0,
+            slices: Box::new([NONE; SLICES as usize]),
+            filled: [0; WORDS],
+            nodes: Vec::new(),
+            vacant: NONE,
+            near: 0,
+            far: BinaryHeap::new(),
+        }
+    }
+}
+
+impl<E: Copy + Into<u64>> Calendar<E> {
+    /// Puts an event into the list of its slice.
+    fn put(&mut self, slice: u64, entry: Entry<E>) {
+        if self.vacant == NONE {
+            self.grow(entry);
+        }
+        let Some(place) = self.nodes.get_mut(self.vacant as usize) else { return };
+        let first = &mut self.slices[(slice % SLICES) as usize];
+        (*first, self.vacant, *place) = (self.vacant, place.next, Node { entry, next: *first });
+        self.filled[word_of(slice)] |= 1 << (slice % 64);
+        self.near += 1;
+    }
+
+    /// One vacant place more.
+    #[cold]
+    fn grow(&mut self, entry: Entry<E>) {
+        self.vacant = self.nodes.len() as u32;
+        self.nodes.push(Node { entry, next: NONE });
+    }
+
+    /// Moves on to the next slice that holds an event, if there is any.
+    fn advance(&mut self) {
+        if self.near > 0 {
+            self.current = self.next_filled();
+        }
+        if !self.far.is_empty() {
+            self.draw_near();
+        }
+        if self.near > 0 {
+            self.empty();
+        }
+        if self.due.len() > 1 {
+            self.sort();
+        }
+    }
+
+    /// Moves the events that the ring reaches by now into it; with an empty ring, on to the first of them.
+    #[cold]
+    fn draw_near(&mut self) {
+        while let Some(&Reverse(entry)) = self.far.peek() {
+            let slice = slice_of(entry.at);
+            if self.near == 0 {
+                self.current = slice;
+            }
+            if slice >= self.current + SLICES {
+                return;
+            }
+            self.far.pop();
+            self.put(slice, entry);
+        }
+    }
+
+    #[inline(never)]
+    fn sort(&mut self) {
+        self.due.sort_unstable_by(|one, other| other.cmp(one));
+    }
+
+    /// The next slice after the current one that holds an event; there is one.
+    fn next_filled(&self) -> u64 {
+        let after = self.current + 1;
+        let mut word = self.filled[word_of(after)] & u64::MAX << (after % 64);
+        let mut begin = after - after % 64;
+        while word == 0 {
+            begin += 64;
+            word = self.filled[word_of(begin)];
+        }
+        begin + u64::from(word.trailing_zeros())
+    }
+
+    /// An event of the current slice, or from before its end, or beyond the ring.
+    #[cold]
+    fn push_elsewhere(&mut self, entry: Entry<E>) {
+        if slice_of(entry.at) > self.current {
+            self.far.push(Reverse(entry));
+        } else {
+            let place = self.due.partition_point(|other| *other > entry);
+            self.due.insert(place, entry);
+        }
+    }
+
+    /// Takes all events out of the current slice's list, whose places become vacant.
+    fn empty(&mut self) {
+        let slice = self.current;
+        let first = std::mem::replace(&mut self.slices[(slice % SLICES) as usize], NONE);
+        self.filled[word_of(slice)] &= !(1 << (slice % 64));
+        let mut next = first;
+        while let Some(node) = self.nodes.get_mut(next as usize) {
+            self.due.push(node.entry);
+            next = node.next;
+            if next == NONE {
+                node.next = self.vacant;
+                self.vacant = first;
+            }
+        }
+        self.near -= self.due.len();
+    }
+}
+
 impl<E: Copy + Into<u64>> Queue<E> for Calendar<E> {
     fn push(&mut self, at: Timestamp, event: E) {
         let entry = Entry { at, event };
-        let slice = slice_of(at).max(self.current);
-        if slice >= self.current + SLICES {
-            self.far.push(Reverse(entry));
-            return;
-        }
-        self.near += 1;
-        if slice > self.current {
-            self.bucket(slice).push(entry);
+        let slice = slice_of(at);
+        if slice.wrapping_sub(self.current + 1) < SLICES - 1 {
+            self.put(slice, entry);
         } else {
-            let bucket = self.bucket(slice);
-            let place = bucket.partition_point(|other| *other > entry);
-            bucket.insert(place, entry);
+            self.push_elsewhere(entry);
         }
     }
 
+    #[inline]
     fn next_at(&mut self) -> Timestamp {
-        if !self.advance() {
-            return Timestamp::MAX;
+        if self.due.is_empty() {
+            self.advance();
         }
-        let current = self.current;
-        self.bucket(current).last().map_or(Timestamp::MAX, |entry| entry.at)
+        self.due.last().map_or(Timestamp::MAX, |entry| entry.at)
     }
 
+    #[inline]
     fn pop(&mut self) -> Option<(Timestamp, E)> {
-        if !self.advance() {
-            return None;
+        if self.due.is_empty() {
+            self.advance();
         }
-        let current = self.current;
-        let entry = self.bucket(current).pop()?;
-        self.near -= 1;
-        Some((entry.at, entry.event))
+        self.due.pop().map(|entry| (entry.at, entry.event))
     }
 
+    #[inline]
     fn peek(&self) -> Option<E> {
-        self.ring[(self.current & (SLICES - 1)) as usize].last().map(|entry| entry.event)
+        self.due.last().map(|entry| entry.event)
     }
 }
 

@@ -13,7 +13,7 @@ use super::replication::{Latencies, combined, merge, per_seed};
 use super::summary::{PerSeed, Run, Summary};
 use super::trace::{PolicyTrace, Trace};
 use crate::baselines::litellm::LiteLlm;
-use crate::engine::{Ended, Event, Faults, Heap, Queue, Tally, Witness, run as drive};
+use crate::engine::{Calendar, Ended, Event, Faults, Queue, Tally, Witness, run as drive};
 use crate::world::World;
 
 /// Why a study has no result.
@@ -106,7 +106,7 @@ pub fn replicate(
 
 /// One run of one policy.
 pub fn simulate<W: Witness>(case: &Case, policy: &Policy, seed: u64, witness: &mut W) -> (Tally, World) {
-    simulate_on::<Heap<Event>, W>(case, policy, seed, witness)
+    simulate_on::<Calendar<Event>, W>(case, policy, seed, witness)
 }
 
 /// One run of one policy on a queue of the caller's choice, which changes how fast it runs and nothing else.
