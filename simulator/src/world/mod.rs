@@ -146,6 +146,7 @@ impl World {
     }
 
     /// Makes a call at `now`, which never goes back, and says what will come of it.
+    #[inline]
     pub fn call(&mut self, now: Timestamp, call: &Call) -> Plan {
         if self.eventful
             && let Some(plan) = self.special(now, call)
@@ -229,6 +230,7 @@ impl World {
         self.scripted(now, call).or_else(|| self.dead(now, call)).or_else(|| self.throttled(now, call))
     }
 
+    #[inline(always)]
     fn plan(&mut self, now: Timestamp, call: &Call) -> Plan {
         let bits = call.luck.attempt;
         let upstream = &self.spec.upstreams[call.upstream.index()];
