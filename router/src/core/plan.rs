@@ -82,6 +82,8 @@ pub(super) struct Plan {
     pub(super) tiers: Vec<TierPlan>,
     /// By `ModelId`: its tiers in the order of preference, and the longest prompt that suits them all.
     pub(super) models: Vec<Vec<TierId>>,
+    /// Arena indexes of these tiers.
+    pub(super) owners: Vec<Vec<u32>>,
     suits_all: Vec<Tokens>,
     /// Arena indexes by `KeyId`, `ClientId` and `ProviderId`.
     pub(super) keys: Vec<u32>,
@@ -207,6 +209,7 @@ impl Register {
             .collect();
         let models: Vec<Vec<TierId>> =
             settings.models.iter().map(|model| preferred(&settings, &tiers, &model.tiers)).collect();
+        let owners = models.iter().map(|own| own.iter().map(|tier| tiers[tier.index()].owner).collect()).collect();
         let suits_all = models.iter().map(|tiers| suits_all(&settings, tiers)).collect();
         let mut clients: Vec<u32> =
             settings.clients.iter().map(|client| self.clients.index(client.name.clone())).collect();
@@ -240,6 +243,7 @@ impl Register {
             starts,
             tiers,
             models,
+            owners,
             suits_all,
             keys,
             clients,

@@ -152,7 +152,10 @@ impl Quota {
     pub(super) fn room(&mut self, now: Timestamp, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
         match self.free(now, tokens, count_errors, rules) {
             Some((headroom, tokens_left)) => Room::Free { headroom, tokens_left },
-            None => self.full(tokens, count_errors, rules),
+            None => {
+                let (until, cause, count) = self.full(tokens, count_errors, rules);
+                Room::Full { until, cause, count }
+            }
         }
     }
 
@@ -192,7 +195,8 @@ impl Quota {
         Some((minute_left + day_left, tokens_left))
     }
 
-    fn full(&self, tokens: u32, count_errors: bool, rules: &Rules) -> Room {
+    /// What is in the way where [`Quota::free`] has just found no room: the fields of [`Room::Full`].
+    pub(super) fn full(&self, tokens: u32, count_errors: bool, rules: &Rules) -> (Timestamp, Cause, (u32, u32)) {
         let used = self.window.used(count_errors);
         let Usable { rpm, tpm, rpd } = self.usable;
         let today = self.used_today(count_errors, rules.day);
@@ -200,7 +204,7 @@ impl Quota {
             (rpm.is_some_and(|limit| used.requests >= limit), rpd.is_some_and(|limit| today >= limit));
         if day_full {
             let count = (today, rpd.unwrap_or(u32::MAX));
-            return Room::Full { until: rules.day_ends, cause: Cause::RateDay, count };
+            return (rules.day_ends, Cause::RateDay, count);
         }
         let (cause, count) = if requests_full {
             (Cause::RateMinute, (used.requests, rpm.unwrap_or(u32::MAX)))
@@ -214,7 +218,7 @@ impl Quota {
             Some(0) => Timestamp::MAX,
             Some(_) | None => self.window.room_at(requests, room, count_errors, rules.window),
         };
-        Room::Full { until, cause, count }
+        (until, cause, count)
     }
 
     /// Whether a call that has no room if failed calls count has it if they do not.

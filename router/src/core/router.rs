@@ -303,11 +303,11 @@ impl Router {
     /// Counts a request as demand: for the first tier that takes it, and for all that it may come to.
     #[inline]
     fn count_demand(&mut self, now: Timestamp, request: &Request) {
-        let tiers = request.model.map_or(&[][..], |model| &self.plan.models[model.index()]);
+        let owners = request.model.map_or(&[][..], |model| &self.plan.owners[model.index()]);
         let mut suited = request.suited;
         while suited != 0 {
-            let Some(tier) = tiers.get(suited.trailing_zeros() as usize) else { return };
-            let state = &mut self.tiers[self.plan.tiers[tier.index()].owner as usize];
+            let Some(owner) = owners.get(suited.trailing_zeros() as usize) else { return };
+            let state = &mut self.tiers[*owner as usize];
             state.reach.add(now, 1);
             if suited == request.suited {
                 state.demand.add(now, 1);

@@ -320,16 +320,20 @@ impl Sheet {
         if !*is_plain {
             *is_plain = view.is_plain(quota, &keys[*key as usize]);
         }
-        let room = if *is_plain { view.room(quota) } else { None };
-        let headroom = if let Some((headroom, tokens_left)) = room {
-            *look = Look::Free { headroom, tokens_left, probes: Probes::NONE, contested: false };
-            *stands = Term { stale_at: Timestamp::MAX, tokens_left };
-            headroom * *weight
-        } else {
+        let headroom = if !*is_plain {
             let key = &keys[*key as usize];
             *look = view.look(quota, key);
             *stands = view.term(look, quota, key);
             if let Look::Free { headroom, .. } = look { *headroom * *weight } else { CLOSED }
+        } else if let Some((headroom, tokens_left)) = view.room(quota) {
+            *look = Look::Free { headroom, tokens_left, probes: Probes::NONE, contested: false };
+            *stands = Term { stale_at: Timestamp::MAX, tokens_left };
+            headroom * *weight
+        } else {
+            let (until, cause, _) = quota.full(view.tokens, view.count_errors, view.rules);
+            *look = Look::Full { until, cause, probes: Probes::NONE, asks: false };
+            *stands = if fits_by_length(cause, quota) { Term::OVER } else { Term::EVER };
+            CLOSED
         };
         let term = *stands;
         self.headroom[index] = headroom;
@@ -523,6 +527,11 @@ impl Best {
     }
 }
 
+/// Whether the next room of a full quota is a matter of a call's length.
+fn fits_by_length(cause: Cause, quota: &Quota) -> bool {
+    cause != Cause::RateDay && quota.limits_tokens()
+}
+
 /// How deployments are looked at for one decision.
 struct View<'a> {
     now: Timestamp,
@@ -591,7 +600,7 @@ impl View<'_> {
         let asks = self.learns() && quota.has_errors(self.rules);
         let by_tokens = match *look {
             Look::Free { .. } | Look::Shut(..) => false,
-            Look::Full { cause, .. } => cause != Cause::RateDay && quota.limits_tokens(),
+            Look::Full { cause, .. } => fits_by_length(cause, quota),
             Look::Rests { .. } => quota.limits_tokens(),
         };
         if asks || by_tokens {
