@@ -291,6 +291,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_half_life_holds_from_now_on() {
+        let old = Knobs { health_half_life: Duration::from_secs(64), ..Knobs::default() };
+        let new = Knobs { health_half_life: Duration::from_secs(100), ..Knobs::default() };
+        let mut health = Health::default();
+        (0..8).for_each(|_| health.accept(at(64), &old));
+        health.change_pace(at(128), &old, &new);
+        health.accept(at(328), &new);
+        assert!((health.accepted - 2.0).abs() < 0.05, "{}", health.accepted);
+        health.retract(at(428), at(328), &new);
+        assert!((health.accepted - 0.5).abs() < 0.05, "{}", health.accepted);
+    }
+
+    #[test]
     fn the_throttle_lets_its_share_through_and_a_share_of_nothing_nothing() {
         let knobs = Knobs { degraded_share: 0.5, ..Knobs::default() };
         let mut health = Health::default();
