@@ -51,7 +51,7 @@ impl Router {
         attempt.accepted = at;
         let probes_node = attempt.probes.has(Probes::NODE);
         attempt.probes = attempt.probes.without(Probes::NODE);
-        let node_index = self.register.sent(attempt).place.node;
+        let node_index = self.register.place(attempt).node;
         let health = &mut self.nodes[node_index as usize].health;
         health.accept(at, &self.plan.settings.knobs);
         if probes_node {

@@ -269,6 +269,11 @@ impl Register {
     }
 
     /// Where an attempt went.
+    pub(super) fn place(&self, attempt: &Attempt) -> &Place {
+        &self.ways.0[attempt.way as usize].place
+    }
+
+    /// An attempt with all that is known of where it went.
     pub(super) fn sent(&self, attempt: &Attempt) -> Sent {
         Sent::new(*attempt, self.ways.0[attempt.way as usize])
     }

@@ -296,21 +296,28 @@ impl Sheet {
     /// Looks wherever the last look does not stand any more for a call of so many tokens.
     fn refresh(&mut self, view: &View<'_>, quotas: &mut [Quota], keys: &[KeyState]) {
         self.let_leave(view.now);
-        let mut stands = self.stands;
-        if stands.holds(view) {
-            while let Some(row) = self.marked.pop() {
-                stands = stands.and(self.look(row as usize, view, quotas, keys));
-            }
-            self.stands = stands;
-            return;
+        if !self.stands.holds(view) {
+            self.mark_over(view);
         }
-        self.marked.clear();
-        stands = Term::EVER;
-        for index in 0..self.rows.len() {
-            let term = self.rows[index].stands;
-            stands = stands.and(if term.holds(view) { term } else { self.look(index, view, quotas, keys) });
+        let mut stands = self.stands;
+        while let Some(row) = self.marked.pop() {
+            stands = stands.and(self.look(row as usize, view, quotas, keys));
         }
         self.stands = stands;
+    }
+
+    /// Marks the rows whose looks do not stand any more; the others' do as long as `stands` says.
+    #[inline(never)]
+    fn mark_over(&mut self, view: &View<'_>) {
+        self.marked.clear();
+        self.stands = Term::EVER;
+        for (index, row) in (0..).zip(&self.rows) {
+            if row.stands.holds(view) {
+                self.stands = self.stands.and(row.stands);
+            } else {
+                self.marked.push(index);
+            }
+        }
     }
 
     /// Looks at one deployment, and says how long that stands.
