@@ -5,6 +5,7 @@
 
 use stormproof_router::core::{AttemptId, Ending, Facts, ModelId, Timestamp, Transport, Usage};
 
+use super::quadruple;
 use crate::world::Ticket;
 
 /// One call to a provider: what every call has.
@@ -143,6 +144,7 @@ impl Flight {
     #[cold]
     fn grow(&mut self) {
         self.free = self.slots.len() as u32;
+        quadruple(&mut self.slots);
         self.slots.push(VACANT);
         if self.hints.len() < 2 * self.slots.len() {
             self.hints = vec![0; (4 * self.slots.len()).next_power_of_two()];

@@ -8,6 +8,8 @@ use std::collections::BinaryHeap;
 
 use stormproof_router::core::Timestamp;
 
+use super::quadruple;
+
 /// A priority queue over (time, event).
 pub trait Queue<E>: Default {
     /// Adds an event. Its time must not be before that of the last popped one.
@@ -165,6 +167,7 @@ impl<E: Copy + Into<u64>> Calendar<E> {
     #[cold]
     fn grow(&mut self, entry: Entry<E>) {
         self.vacant = self.nodes.len() as u32;
+        quadruple(&mut self.nodes);
         self.nodes.push(Node { entry, next: NONE });
     }
 
