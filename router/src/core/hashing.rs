@@ -19,6 +19,14 @@ pub(super) fn hash<T: Serialize>(value: &T) -> u64 {
     postcard::serialize_with_flavor(value, folding).unwrap_or_default()
 }
 
+/// As [`hash`], of bytes that were built already.
+pub(super) fn hash_bytes(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks();
+    let hash = words.iter().fold(0, |hash, word| mix(hash ^ u64::from_be_bytes(*word)));
+    let word = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    mix(mix(hash ^ word) ^ bytes.len() as u64)
+}
+
 impl Flavor for Folding {
     type Output = u64;
 
@@ -48,5 +56,13 @@ mod tests {
             assert!(!hashes[..index].contains(hash));
         }
         assert_eq!(hash(&"the same"), hash(&"the same"));
+    }
+
+    #[test]
+    fn built_bytes_hash_as_those_that_are_not() {
+        for length in 0..20 {
+            let value = vec![300_u32; length];
+            assert_eq!(hash_bytes(&postcard::to_stdvec(&value).unwrap()), hash(&value));
+        }
     }
 }

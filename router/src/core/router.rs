@@ -178,6 +178,13 @@ impl Route for Router {
         super::hashing::hash(self)
     }
 
+    fn checkpoint(&self) -> (Vec<u8>, u64) {
+        let snapshot = self.snapshot();
+        // The policy's name, with its length in one byte, stands before the state.
+        let hash = super::hashing::hash_bytes(snapshot.get(1 + POLICY.len()..).unwrap_or_default());
+        (snapshot, hash)
+    }
+
     fn policy(&self) -> &'static str {
         POLICY
     }
