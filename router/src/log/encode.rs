@@ -4,105 +4,82 @@
 //! frame. The bytes are those that postcard gives the [`Record`] of the same name, through which everything is read: the
 //! variant's place, then its fields in order, integers as varints. What is rare goes through the type itself.
 
-use serde::Serialize;
-
 use super::boot::{Boot, BootId};
 use super::codec::{Context, Mark, difference};
 use super::event::{Beginning, Checkpoint, Gap, Opened};
-use super::mirror::{CauseRecord, FactsRecord, Nanos, SpillRecord, TransportRecord, shape};
+use super::mirror::{CauseRecord, Nanos, ReasonRecord, SpillRecord, TransportRecord, shape};
+use super::pen::{Pen, signed};
 use super::record::{BeginningRecord, Bytes, Record, TierCauseRecord, TimeoutsRecord, VerdictRecord};
 use super::settings_record::SettingsRecord;
 use crate::core::{
-    Arrived, AttemptId, Dispatch, Duration, Ending, Facts, Finished, Input, Outcome, Output, RequestId, TierCause,
-    Timestamp, Usage, Verdict, Why,
+    Arrived, AttemptId, Dispatch, Ending, Facts, Finished, Input, Outcome, Output, RequestId, TierCause, Timestamp,
+    Usage, Verdict, Violation, Violations, Why,
 };
 
 /// Places of the variants of [`Record`] that are written field by field.
 mod tag {
-    pub(super) const ARRIVED: u8 = 2;
-    pub(super) const FIRST_BYTE: u8 = 3;
-    pub(super) const ANSWERED: u8 = 4;
-    pub(super) const STATUS: u8 = 5;
-    pub(super) const FINISHED: u8 = 6;
-    pub(super) const WOKE: u8 = 9;
-    pub(super) const WOKE_ON_TIME: u8 = 10;
-    pub(super) const DISPATCH: u8 = 11;
-    pub(super) const RELAY: u8 = 12;
-    pub(super) const ABANDON: u8 = 13;
-    pub(super) const CLOSE_ANSWERED: u8 = 14;
-    pub(super) const WAKE_AT: u8 = 16;
-    pub(super) const WAKE_NEVER: u8 = 17;
+    pub(super) const ARRIVED: u64 = 2;
+    pub(super) const FIRST_BYTE: u64 = 3;
+    pub(super) const ANSWERED: u64 = 4;
+    pub(super) const STATUS: u64 = 5;
+    pub(super) const FINISHED: u64 = 6;
+    pub(super) const WOKE: u64 = 9;
+    pub(super) const WOKE_ON_TIME: u64 = 10;
+    pub(super) const DISPATCH: u64 = 11;
+    pub(super) const RELAY: u64 = 12;
+    pub(super) const ABANDON: u64 = 13;
+    pub(super) const CLOSE_ANSWERED: u64 = 14;
+    pub(super) const WAKE_AT: u64 = 16;
+    pub(super) const WAKE_NEVER: u64 = 17;
 }
-
-/// The end of a frame, to write on.
-pub(super) struct Pen<'a>(pub(super) &'a mut Vec<u8>);
 
 /// What cannot be put into bytes.
 pub(super) type Written = postcard::Result<()>;
 
 impl Context {
-    /// Writes an input at `now`.
-    pub(super) fn write_input(&mut self, now: Timestamp, input: &Input, pen: &mut Pen<'_>) -> Written {
-        let after = self.after(now);
+    /// Writes an input at `now` at the end of a frame.
+    pub(super) fn write_input(&mut self, now: Timestamp, input: &Input, frame: &mut Vec<u8>) -> Written {
         match input {
-            Input::Arrived(arrived) => self.write_arrival(now, after, arrived, pen),
-            Input::FirstByte { attempt } => {
-                pen.tag(tag::FIRST_BYTE);
-                pen.number(after);
-                self.write_attempt(*attempt, pen);
-            }
-            Input::Finished(finished) => self.write_finish(after, finished, pen)?,
-            Input::Woke if self.wake() == Some(now) => pen.tag(tag::WOKE_ON_TIME),
-            Input::Woke => {
-                pen.tag(tag::WOKE);
-                pen.number(after);
-            }
+            Input::Arrived(arrived) => self.write_arrival(now, arrived, frame),
+            Input::FirstByte { attempt } => self.write_first_byte(now, *attempt, frame),
+            Input::Finished(finished) => self.write_finish(now, finished, frame),
+            Input::Woke => self.write_woke(now, frame),
             Input::Configured { settings } => {
                 let settings = Box::new(SettingsRecord::from(&**settings));
-                pen.record(&Record::Configured { after, settings })?;
+                write_record(&Record::Configured { after: self.after_from(now), settings }, frame)?;
             }
-            Input::Clock { wall } => pen.record(&Record::Clock { after, wall: wall.as_nanos() })?,
+            Input::Clock { wall } => {
+                write_record(&Record::Clock { after: self.after_from(now), wall: wall.as_nanos() }, frame)?;
+            }
             Input::Cancelled { request } => {
-                pen.record(&Record::Cancelled { after, request: self.request_from(*request) })?;
+                let (after, request) = (self.after_from(now), self.request_from(*request));
+                write_record(&Record::Cancelled { after, request }, frame)?;
             }
             Input::Operator { action, author } => {
-                let author = author.as_ref().to_owned();
-                pen.record(&Record::Operator { after, action: action.into(), author })?;
+                let (after, author) = (self.after_from(now), author.as_ref().to_owned());
+                write_record(&Record::Operator { after, action: action.into(), author }, frame)?;
             }
         }
-        self.follow_input(now, input);
         Ok(())
     }
 
-    /// Writes a decision.
-    pub(super) fn write_output(&mut self, output: &Output, pen: &mut Pen<'_>) -> Written {
+    /// Writes a decision at the end of a frame.
+    #[inline]
+    pub(super) fn write_output(&mut self, output: &Output, frame: &mut Vec<u8>) -> Written {
         match output {
-            Output::Dispatch(dispatch) => self.write_dispatch(dispatch, pen)?,
-            Output::Relay { request, attempt } => {
-                pen.tag(tag::RELAY);
-                pen.signed(self.request_from(*request));
-                self.write_attempt(*attempt, pen);
-            }
-            Output::Abandon { attempt } => {
-                pen.tag(tag::ABANDON);
-                self.write_attempt(*attempt, pen);
-            }
-            Output::Close { request, verdict } => self.write_close(*request, verdict, pen)?,
-            Output::WakeAt(Timestamp::MAX) => pen.tag(tag::WAKE_NEVER),
-            Output::WakeAt(at) => {
-                pen.tag(tag::WAKE_AT);
-                pen.signed(difference(at.as_nanos(), self.now().as_nanos()));
-            }
+            Output::Dispatch(dispatch) => self.write_dispatch(dispatch, frame),
+            Output::Relay { request, attempt } => self.write_relay(*request, *attempt, frame),
+            Output::Abandon { attempt } => self.write_abandon(*attempt, frame),
+            Output::Close { request, verdict } => self.write_close(*request, verdict, frame)?,
+            Output::WakeAt(at) => self.write_wake(*at, frame),
         }
-        self.follow_output(output);
         Ok(())
     }
 
-    /// Writes a mark at `now`.
-    pub(super) fn write_mark(&mut self, now: Timestamp, mark: Mark, pen: &mut Pen<'_>) -> Written {
-        let after = self.after(now);
-        self.pass(now);
-        pen.record(&match mark {
+    /// Writes a mark at `now` at the end of a frame.
+    pub(super) fn write_mark(&mut self, now: Timestamp, mark: Mark, frame: &mut Vec<u8>) -> Written {
+        let after = self.after_from(now);
+        let record = match mark {
             Mark::Opened(Opened { wall, router }) => {
                 let router = match router {
                     Beginning::New(snapshot) => BeginningRecord::New(Bytes(snapshot)),
@@ -122,109 +99,134 @@ impl Context {
             Mark::Boot(Boot { id, at_risk }) => {
                 Record::Boot { after, id: id.map(|BootId(id)| id), at_risk: at_risk.as_ppm() }
             }
-        })
+        };
+        write_record(&record, frame)
     }
 
-    fn write_arrival(&self, now: Timestamp, after: u64, arrived: &Arrived, pen: &mut Pen<'_>) {
+    fn write_arrival(&mut self, now: Timestamp, arrived: &Arrived, frame: &mut Vec<u8>) {
         let Arrived { request, turn, client, model, endpoint, stream, tokens, priority, deadline } = arrived;
-        let patience = difference(deadline.as_nanos(), now.as_nanos());
-        pen.tag(tag::ARRIVED);
-        pen.number(after);
-        pen.signed(self.request_from(*request));
-        pen.signed(self.turn_from(*turn));
-        pen.number(client.get().into());
-        pen.number(model.get().into());
-        pen.tag(shape(*endpoint, *priority, *stream));
-        pen.number(tokens.input.get().into());
-        pen.maybe(tokens.output_max, |pen, tokens| pen.number(tokens.get().into()));
-        pen.maybe((patience != self.patience()).then_some(patience), Pen::signed);
+        let after = self.after_from(now);
+        Pen::write(frame, |pen| {
+            pen.small([tag::ARRIVED]);
+            pen.number(after);
+            pen.small([
+                signed(self.request_from(*request)),
+                signed(self.turn_from(*turn)),
+                client.get().into(),
+                model.get().into(),
+                shape(*endpoint, *priority, *stream).into(),
+            ]);
+            pen.number(tokens.input.get().into());
+            pen.maybe(tokens.output_max, |pen, tokens| pen.number(tokens.get().into()));
+            pen.maybe(self.deadline_from(*deadline), |pen, patience| pen.number(signed(patience)));
+        });
     }
 
-    fn write_finish(&self, after: u64, finished: &Finished, pen: &mut Pen<'_>) -> Written {
+    fn write_first_byte(&mut self, now: Timestamp, attempt: AttemptId, frame: &mut Vec<u8>) {
+        let after = self.after_from(now);
+        Pen::write(frame, |pen| {
+            pen.small([tag::FIRST_BYTE]);
+            pen.number(after);
+            pen.small(self.attempt(attempt));
+        });
+    }
+
+    fn write_finish(&mut self, now: Timestamp, finished: &Finished, frame: &mut Vec<u8>) {
         let Finished { attempt, ending, ref facts, usage } = *finished;
-        let says_nothing = *facts == Facts::default();
-        match (ending, usage) {
+        let Facts { inner_status, violations, retry_after, reason } = facts;
+        let says_nothing = inner_status.is_none() && !violations.any() && retry_after.is_none() && reason.is_none();
+        let after = self.after_from(now);
+        let attempt = self.attempt(attempt);
+        Pen::write(frame, |pen| match (ending, usage) {
             (Ending::Status(200), Some(usage)) if says_nothing => {
-                pen.tag(tag::ANSWERED);
+                pen.small([tag::ANSWERED]);
                 pen.number(after);
-                self.write_attempt(attempt, pen);
-                pen.usage(usage);
+                pen.small(attempt);
+                write_usage(usage, pen);
             }
             (Ending::Status(status), None) if says_nothing => {
-                pen.tag(tag::STATUS);
+                pen.small([tag::STATUS]);
                 pen.number(after);
-                self.write_attempt(attempt, pen);
+                pen.small(attempt);
                 pen.number(status.into());
             }
             (ending, usage) => {
-                pen.tag(tag::FINISHED);
+                pen.small([tag::FINISHED]);
                 pen.number(after);
-                self.write_attempt(attempt, pen);
+                pen.small(attempt);
                 match ending {
-                    Ending::Status(status) => {
-                        pen.tag(0);
-                        pen.number(status.into());
-                    }
-                    Ending::Transport(transport) => {
-                        pen.tag(1);
-                        pen.tag(TransportRecord::from(transport) as u8);
+                    Ending::Status(status) => pen.small([0, status.into()]),
+                    Ending::Transport(transport) => pen.small([1, TransportRecord::from(transport) as u64]),
+                }
+                write_facts(facts, pen);
+                pen.maybe(usage, |pen, usage| write_usage(usage, pen));
+            }
+        });
+    }
+
+    fn write_woke(&mut self, now: Timestamp, frame: &mut Vec<u8>) {
+        let is_on_time = self.is_wake(now);
+        let after = self.after_from(now);
+        Pen::write(
+            frame,
+            |pen| if is_on_time { pen.small([tag::WOKE_ON_TIME]) } else { pen.small([tag::WOKE, after]) },
+        );
+    }
+
+    fn write_dispatch(&mut self, dispatch: &Dispatch, frame: &mut Vec<u8>) {
+        let Dispatch { request, attempt, deployment, ref timeouts, why } = *dispatch;
+        let request = signed(self.request_from(request));
+        let [slot, count] = self.attempt(attempt);
+        Pen::write(frame, |pen| {
+            pen.small([tag::DISPATCH]);
+            pen.number(request);
+            pen.small([slot, count, deployment.get().into()]);
+            match self.timeouts_from(timeouts) {
+                TimeoutsRecord::Usual => pen.small([0]),
+                TimeoutsRecord::UntilDeadline { mask } => pen.small([1, mask.into()]),
+                TimeoutsRecord::Cut { mask, length } => {
+                    pen.small([2, mask.into()]);
+                    pen.length(length.into());
+                }
+                TimeoutsRecord::Explicit { connect, first_byte, idle, total } => {
+                    pen.small([3]);
+                    for length in [connect, first_byte, idle, total] {
+                        pen.length(length.into());
                     }
                 }
-                pen.record(&FactsRecord::from(*facts))?;
-                pen.maybe(usage, Pen::usage);
             }
-        }
-        Ok(())
+            match why {
+                Why::First => pen.small([0]),
+                Why::Waited { waited } => {
+                    pen.small([1]);
+                    pen.length(waited);
+                }
+                Why::Retry { before } => pen.small([2, before.into()]),
+                Why::Spill { cause, failure_ppm, quota_ppm } => {
+                    pen.small([3, SpillRecord::from(cause) as u64, failure_ppm.into(), quota_ppm.into()]);
+                }
+                Why::Probe { failure_ppm } => pen.small([4, failure_ppm.into()]),
+                Why::Panic { usable_ppm } => pen.small([5, usable_ppm.into()]),
+            }
+        });
     }
 
-    fn write_dispatch(&self, dispatch: &Dispatch, pen: &mut Pen<'_>) -> Written {
-        let Dispatch { request, attempt, deployment, ref timeouts, why } = *dispatch;
-        pen.tag(tag::DISPATCH);
-        pen.signed(self.request_from(request));
-        self.write_attempt(attempt, pen);
-        pen.number(deployment.get().into());
-        match self.timeouts_record(timeouts) {
-            TimeoutsRecord::Usual => pen.tag(0),
-            TimeoutsRecord::UntilDeadline { mask } => {
-                pen.tag(1);
-                pen.tag(mask);
-            }
-            TimeoutsRecord::Cut { mask, length } => {
-                pen.tag(2);
-                pen.tag(mask);
-                pen.length(length.into());
-            }
-            explicit @ TimeoutsRecord::Explicit { .. } => pen.record(&explicit)?,
-        }
-        match why {
-            Why::First => pen.tag(0),
-            Why::Waited { waited } => {
-                pen.tag(1);
-                pen.length(waited);
-            }
-            Why::Retry { before } => {
-                pen.tag(2);
-                pen.number(before.into());
-            }
-            Why::Spill { cause, failure_ppm, quota_ppm } => {
-                pen.tag(3);
-                pen.tag(SpillRecord::from(cause) as u8);
-                pen.number(failure_ppm.into());
-                pen.number(quota_ppm.into());
-            }
-            Why::Probe { failure_ppm } => {
-                pen.tag(4);
-                pen.number(failure_ppm.into());
-            }
-            Why::Panic { usable_ppm } => {
-                pen.tag(5);
-                pen.number(usable_ppm.into());
-            }
-        }
-        Ok(())
+    fn write_relay(&mut self, request: RequestId, attempt: AttemptId, frame: &mut Vec<u8>) {
+        let request = signed(self.request_from(request));
+        let [slot, count] = self.attempt(attempt);
+        Pen::write(frame, |pen| {
+            pen.small([tag::RELAY]);
+            pen.number(request);
+            pen.small([slot, count]);
+        });
     }
 
-    fn write_close(&self, request: RequestId, verdict: &Verdict, pen: &mut Pen<'_>) -> Written {
+    fn write_abandon(&mut self, attempt: AttemptId, frame: &mut Vec<u8>) {
+        let [slot, count] = self.attempt(attempt);
+        Pen::write(frame, |pen| pen.small([tag::ABANDON, slot, count]));
+    }
+
+    fn write_close(&mut self, request: RequestId, verdict: &Verdict, frame: &mut Vec<u8>) -> Written {
         let Verdict { outcome, status, retry_after, attempts, spend, causes, foreign } = verdict;
         let request = self.request_from(request);
         let plain = *outcome == Outcome::Answered
@@ -233,10 +235,12 @@ impl Context {
             && causes.is_empty()
             && foreign.is_none();
         if plain {
-            pen.tag(tag::CLOSE_ANSWERED);
-            pen.signed(request);
-            pen.number((*attempts).into());
-            pen.signed(spend.as_micros());
+            Pen::write(frame, |pen| {
+                pen.small([tag::CLOSE_ANSWERED]);
+                pen.number(signed(request));
+                pen.small([(*attempts).into()]);
+                pen.number(signed(spend.as_micros()));
+            });
             return Ok(());
         }
         let cause = |cause: &TierCause| {
@@ -253,110 +257,78 @@ impl Context {
             causes: causes.iter().map(cause).collect(),
             foreign: foreign.map(Into::into),
         };
-        pen.record(&Record::Close { request, verdict: Box::new(verdict) })
+        write_record(&Record::Close { request, verdict: Box::new(verdict) }, frame)
     }
 
-    fn write_attempt(&self, attempt: AttemptId, pen: &mut Pen<'_>) {
+    fn write_wake(&mut self, at: Timestamp, frame: &mut Vec<u8>) {
+        let after = signed(self.wake_from(at));
+        let is_never = at == Timestamp::MAX;
+        Pen::write(frame, |pen| if is_never { pen.small([tag::WAKE_NEVER]) } else { pen.small([tag::WAKE_AT, after]) });
+    }
+
+    /// The numbers of an [`AttemptRecord`](super::record::AttemptRecord).
+    #[inline]
+    fn attempt(&mut self, attempt: AttemptId) -> [u64; 2] {
         let attempt = self.attempt_from(attempt);
-        pen.signed(attempt.slot.into());
-        pen.signed(attempt.count.into());
+        [signed(attempt.slot), signed(attempt.count)]
     }
 }
 
-impl Pen<'_> {
-    /// The place of a variant, below 128; or a byte.
-    fn tag(&mut self, tag: u8) {
-        self.0.push(tag);
-    }
-
-    /// An unsigned integer of any width: seven bits a byte, the lowest first.
-    fn number(&mut self, mut value: u64) {
-        while value >= 0x80 {
-            self.0.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.0.push(value as u8);
-    }
-
-    /// A signed integer of any width: 0, -1, 1, -2, and so on as 0, 1, 2, 3.
-    fn signed(&mut self, value: i64) {
-        self.number((value << 1 ^ value >> 63) as u64);
-    }
-
-    /// As [`Nanos`].
-    fn length(&mut self, length: Duration) {
-        match length.as_nanos() {
-            nanos if nanos.is_multiple_of(1_000_000) => self.number((nanos / 1_000_000) << 1 | 1),
-            nanos if nanos >> 63 == 0 => self.number(nanos << 1),
-            nanos => {
-                // One bit more than a number has: the lowest seven, then the rest.
-                self.0.push((nanos << 1) as u8 | 0x80);
-                self.number(nanos >> 6);
+/// As [`FactsRecord`](super::mirror::FactsRecord).
+fn write_facts(facts: &Facts, pen: &mut Pen<'_>) {
+    let Facts { inner_status, violations, retry_after, reason } = *facts;
+    let Violations { requests_minute, requests_day, tokens_minute, tokens_day } = violations;
+    pen.maybe(inner_status, |pen, status| pen.number(status.into()));
+    pen.maybe(violations.any().then_some(()), |pen, ()| {
+        for violation in [requests_minute, requests_day, tokens_minute, tokens_day] {
+            match violation {
+                Violation::None => pen.small([0]),
+                Violation::Unvalued => pen.small([1]),
+                Violation::Limit(limit) => pen.small([2, limit.into()]),
             }
         }
-    }
+    });
+    pen.maybe(retry_after, Pen::length);
+    pen.maybe(reason, |pen, reason| pen.small([ReasonRecord::from(reason) as u64]));
+}
 
-    fn usage(&mut self, usage: Usage) {
-        for tokens in [usage.input, usage.cached, usage.output] {
-            self.number(tokens.get().into());
-        }
-    }
-
-    fn maybe<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
-        self.0.push(u8::from(value.is_some()));
-        if let Some(value) = value {
-            write(self, value);
-        }
-    }
-
-    fn record(&mut self, record: &impl Serialize) -> Written {
-        postcard::serialize_with_flavor(record, Pen(self.0))
+/// As [`UsageRecord`](super::mirror::UsageRecord).
+fn write_usage(usage: Usage, pen: &mut Pen<'_>) {
+    for tokens in [usage.input, usage.cached, usage.output] {
+        pen.number(tokens.get().into());
     }
 }
 
-impl postcard::ser_flavors::Flavor for Pen<'_> {
-    type Output = ();
-
-    fn try_extend(&mut self, data: &[u8]) -> Written {
-        self.0.extend_from_slice(data);
-        Ok(())
-    }
-
-    fn try_push(&mut self, data: u8) -> Written {
-        self.0.push(data);
-        Ok(())
-    }
-
-    fn finalize(self) -> Written {
-        Ok(())
-    }
+/// What is rare, through its type.
+fn write_record(record: &Record, frame: &mut Vec<u8>) -> Written {
+    postcard::to_io(record, frame).map(|_frame| ())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::core::{
-        ClientId, DeploymentId, Endpoint, ModelId, Priority, Reason, Spill, Timeouts, TokenEstimate, Tokens, Transport,
-        TurnId, Usd, Violation, Violations,
+        ClientId, DeploymentId, Duration, Endpoint, ModelId, Priority, Reason, Spill, Timeouts, TokenEstimate, Tokens,
+        Transport, TurnId, Usd, Violation, Violations,
     };
 
     const NUMBERS: [u64; 9] = [0, 1, 127, 128, 1_000_000, 1 << 32, (1 << 63) - 1, 1 << 63, u64::MAX];
 
     /// What was written field by field must be what postcard writes, byte by byte.
-    fn is_as_postcard_writes(write: impl FnOnce(&mut Context, &mut Pen<'_>) -> Written) {
+    fn is_as_postcard_writes(write: impl FnOnce(&mut Context, &mut Vec<u8>) -> Written) {
         let mut bytes = Vec::new();
-        write(&mut Context::new(Timestamp::from_nanos(5)), &mut Pen(&mut bytes)).unwrap();
+        write(&mut Context::new(Timestamp::from_nanos(5)), &mut bytes).unwrap();
         let (record, rest) = postcard::take_from_bytes::<Record>(&bytes).unwrap();
         assert!(rest.is_empty(), "{record:?} and {rest:?}");
         assert_eq!(postcard::to_stdvec(&record).unwrap(), bytes, "{record:?}");
     }
 
     fn input(at: u64, input: &Input) {
-        is_as_postcard_writes(|context, pen| context.write_input(Timestamp::from_nanos(at), input, pen));
+        is_as_postcard_writes(|context, frame| context.write_input(Timestamp::from_nanos(at), input, frame));
     }
 
     fn output(output: &Output) {
-        is_as_postcard_writes(|context, pen| context.write_output(output, pen));
+        is_as_postcard_writes(|context, frame| context.write_output(output, frame));
     }
 
     #[test]
@@ -404,9 +376,9 @@ mod tests {
                 }
             }
         }
-        is_as_postcard_writes(|context, pen| {
-            context.write_output(&Output::WakeAt(Timestamp::from_nanos(9)), &mut Pen(&mut Vec::new()))?;
-            context.write_input(Timestamp::from_nanos(9), &Input::Woke, pen)
+        is_as_postcard_writes(|context, frame| {
+            context.write_output(&Output::WakeAt(Timestamp::from_nanos(9)), &mut Vec::new())?;
+            context.write_input(Timestamp::from_nanos(9), &Input::Woke, frame)
         });
     }
 

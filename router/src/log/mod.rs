@@ -26,6 +26,7 @@ mod mirror;
 mod names;
 mod opening;
 mod options;
+mod pen;
 mod reader;
 mod rebuild;
 mod record;

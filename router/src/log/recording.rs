@@ -37,6 +37,7 @@ impl Recording {
     }
 
     /// This is about to happen to the router.
+    #[inline]
     pub fn record(&mut self, now: Timestamp, input: &Input) {
         if self.failure.is_none() {
             self.writer.record(now, input);
@@ -44,6 +45,7 @@ impl Recording {
     }
 
     /// The router decided this in answer.
+    #[inline]
     pub fn decided(&mut self, output: &Output) {
         if self.failure.is_none() {
             self.writer.decided(output);
@@ -52,13 +54,21 @@ impl Recording {
 
     /// The step is complete: the last input has all its decisions. Takes a checkpoint when one is due; `in_flight` is
     /// what the driver then has in its hands.
+    #[inline]
     pub fn commit<R: Route>(&mut self, now: Timestamp, router: &R, in_flight: impl FnOnce() -> InFlight) {
-        if self.failure.is_none() {
-            self.failure = self.writer.commit().err();
+        if self.failure.is_some() {
+            return;
         }
-        if self.failure.is_none() && self.writer.checkpoint_due() {
-            self.failure = self.writer.checkpoint(now, router, in_flight()).err();
+        if let Err(failure) = self.writer.commit() {
+            self.failure = Some(failure);
+        } else if self.writer.checkpoint_due() {
+            self.checkpoint(now, router, in_flight());
         }
+    }
+
+    #[cold]
+    fn checkpoint<R: Route>(&mut self, now: Timestamp, router: &R, in_flight: InFlight) {
+        self.failure = self.writer.checkpoint(now, router, in_flight).err();
     }
 
     /// Ends it at `now`; the number of events on record.

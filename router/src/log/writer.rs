@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 
 use super::codec::{Context, Mark};
-use super::encode::{Pen, Written};
+use super::encode::Written;
 use super::event::{Beginning, Checkpoint, Gap, InFlight, Opened};
 use super::frame;
 use super::lock::Lock;
@@ -249,16 +249,18 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Puts an input on record, before it is handed to the router.
+    #[inline]
     pub fn record(&mut self, now: Timestamp, input: &Input) {
-        self.put(now, |context, pen| context.write_input(now, input, pen));
+        self.put(now, |context, frame| context.write_input(now, input, frame));
         if let Input::Configured { settings } = input {
             self.configured(settings);
         }
     }
 
     /// Puts a decision on record: an answer to the last input.
+    #[inline]
     pub fn decided(&mut self, output: &Output) {
-        self.put(self.now, |context, pen| context.write_output(output, pen));
+        self.put(self.now, |context, frame| context.write_output(output, frame));
     }
 
     /// Makes everything recorded so far permanent, or at least complete: the last input has all its decisions.
@@ -266,6 +268,7 @@ impl<S: Storage> Writer<S> {
     /// # Errors
     /// When the storage fails and the log may not drop anything. What was recorded is kept, and the next commit tries
     /// again; the driver must not act on it before.
+    #[inline]
     pub fn commit(&mut self) -> Result<Committed, WriteError> {
         if let Some(reason) = self.inexpressible.take() {
             return Err(WriteError::Inexpressible(reason));
@@ -281,6 +284,7 @@ impl<S: Storage> Writer<S> {
     }
 
     /// Whether it is time for [`Writer::checkpoint`]: after so many events, in a new segment, and when dropping is to end.
+    #[inline]
     pub fn checkpoint_due(&self) -> bool {
         match self.condition {
             Condition::Dropping { retry_at, .. } => self.now >= retry_at,
@@ -311,7 +315,8 @@ impl<S: Storage> Writer<S> {
                 None
             }
         };
-        let checkpoint = Checkpoint { state_hash: router.state_hash(), snapshot: router.snapshot(), in_flight };
+        let (snapshot, state_hash) = router.checkpoint();
+        let checkpoint = Checkpoint { state_hash, snapshot, in_flight };
         self.condition = Condition::Writing;
         if let Some(gap) = gap {
             self.mark(now, Mark::Gap(gap));
@@ -421,11 +426,12 @@ impl<S: Storage> Writer<S> {
     }
 
     fn mark(&mut self, now: Timestamp, mark: Mark) {
-        self.put(now, |context, pen| context.write_mark(now, mark, pen));
+        self.put(now, |context, frame| context.write_mark(now, mark, frame));
     }
 
     /// Adds a record to the frame.
-    fn put(&mut self, now: Timestamp, write: impl FnOnce(&mut Context, &mut Pen<'_>) -> Written) {
+    #[inline(always)]
+    fn put(&mut self, now: Timestamp, write: impl FnOnce(&mut Context, &mut Vec<u8>) -> Written) {
         self.now = now;
         if let Condition::Dropping { events, .. } = &mut self.condition {
             *events += 1;
@@ -433,16 +439,20 @@ impl<S: Storage> Writer<S> {
             return;
         }
         if self.frame.is_empty() {
-            frame::begin(&mut self.frame, self.sequence, now);
-            self.frame_at = now;
-            self.context.begin(now);
+            self.begin_frame();
         }
-        if let Err(error) = write(&mut self.context, &mut Pen(&mut self.frame)) {
+        if let Err(error) = write(&mut self.context, &mut self.frame) {
             self.inexpressible.get_or_insert_with(|| error.to_string());
         }
         self.sequence += 1;
         self.frame_events += 1;
         self.since_checkpoint += 1;
+    }
+
+    fn begin_frame(&mut self) {
+        frame::begin(&mut self.frame, self.sequence, self.now);
+        self.frame_at = self.now;
+        self.context.begin(self.now);
     }
 
     /// Keeps up with settings, and makes sure that they can be read back.

@@ -48,14 +48,17 @@ impl Observer for Recorder {
 }
 
 impl Witness for Recorder {
+    #[inline]
     fn input(&mut self, now: Timestamp, input: &Input) {
         self.0.record(now, input);
     }
 
+    #[inline(always)]
     fn output(&mut self, _now: Timestamp, output: &Output) {
         self.0.decided(output);
     }
 
+    #[inline]
     fn settled<R: Route>(&mut self, now: Timestamp, router: &R) {
         // Nobody takes over a simulated run, so nobody has to be told what was in flight.
         self.0.commit(now, router, InFlight::default);
