@@ -41,8 +41,8 @@ fn measure(name: &str, case: &Case) -> Result<(), Box<dyn Error>> {
     let log = folder.path().join("log");
     let (bare, ended) = least(|| Ok(run::<_, Calendar<_>, _>(&case.day, &case.settings, Router::new(), 1, &mut ())))?;
     let recorded = |options: Options| {
-        least(|| {
-            fs::remove_dir_all(&log).or_else(absent)?;
+        let remove_last = || fs::remove_dir_all(&log).or_else(absent);
+        least_after(remove_last, || {
             let router = Router::new();
             let mut recorder = Recorder::create(&log, case, &case.settings, &router, 1, options)?;
             let ended = run::<_, Calendar<_>, _>(&case.day, &case.settings, router, 1, &mut recorder);
@@ -87,10 +87,19 @@ fn measure(name: &str, case: &Case) -> Result<(), Box<dyn Error>> {
 }
 
 /// The least CPU time of a few rounds, with the last result.
-fn least<T>(mut round: impl FnMut() -> Result<T, Box<dyn Error>>) -> Result<(f64, T), Box<dyn Error>> {
+fn least<T>(round: impl FnMut() -> Result<T, Box<dyn Error>>) -> Result<(f64, T), Box<dyn Error>> {
+    least_after(|| Ok(()), round)
+}
+
+/// As [`least`], of rounds that are prepared, which is not counted.
+fn least_after<T>(
+    mut prepare: impl FnMut() -> io::Result<()>,
+    mut round: impl FnMut() -> Result<T, Box<dyn Error>>,
+) -> Result<(f64, T), Box<dyn Error>> {
     let mut best = f64::MAX;
     let mut result = None;
     for _ in 0..ROUNDS {
+        prepare()?;
         let before = cpu_seconds()?;
         result = Some(round()?);
         best = best.min(cpu_seconds()? - before);
