@@ -102,6 +102,7 @@ impl Context {
     }
 
     /// What a record says.
+    #[inline(always)]
     pub(super) fn read(&mut self, record: Record) -> Result<What, Senseless> {
         let what = match record {
             Record::Configured { after, settings } => {

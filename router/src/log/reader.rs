@@ -238,10 +238,15 @@ impl Reader {
             }
         }
         let bytes = &self.source.bytes()[self.rest.clone()];
-        let event = postcard::take_from_bytes::<Record>(bytes)
-            .map_err(|error| Senseless(error.to_string()))
-            .and_then(|(record, left)| Ok((self.context.read(record)?, left.len())));
-        let (what, left) = event.map_err(|Senseless(reason)| self.senseless(reason))?;
+        // A value at each step, for a chain of closures would copy it at each.
+        let (record, left) = match postcard::take_from_bytes::<Record>(bytes) {
+            Ok((record, left)) => (record, left.len()),
+            Err(error) => return Err(self.senseless(error.to_string())),
+        };
+        let what = match self.context.read(record) {
+            Ok(what) => what,
+            Err(Senseless(reason)) => return Err(self.senseless(reason)),
+        };
         let event = Event { sequence: self.sequence, at: self.context.now(), what };
         if let What::Input(Input::Configured { settings }) = &event.what {
             self.settings = Arc::clone(settings);
