@@ -22,7 +22,7 @@ use stormproof_simulator::study::families::{Family, crowd, family};
 const SUBJECTS: [&str; 4] = ["bare", "full", "heap", "litellm"];
 
 /// How often each is timed.
-const ROUNDS: u32 = 7;
+const ROUNDS: u32 = 12;
 
 /// How many seeds of which family: enough CPU time for a steady figure, and few enough for valgrind.
 const DAYS: [(&str, u64, u64); 2] = [("c", 200, 3), ("crowd", 24, 2)];
