@@ -6,6 +6,9 @@ use thiserror::Error;
 use super::ids::{KeyId, ModelId, TierId, UpstreamId};
 use super::settings::{Limits, Settings};
 
+/// A model's tiers are told apart by the bits of one word.
+pub(super) const TIERS_MAX: usize = u32::BITS as usize;
+
 /// What is wrong with a graph of models, tiers and keys. Names are those of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum GraphError {
@@ -40,7 +43,7 @@ pub enum GraphError {
         model: String,
     },
     /// A model has more tiers than are told apart.
-    #[error("model `{model}` has {tiers} tiers: at most 32 are possible")]
+    #[error("model `{model}` has {tiers} tiers: at most {most} are possible", most = TIERS_MAX)]
     TooManyTiers {
         /// Which.
         model: String,
@@ -184,7 +187,7 @@ impl Settings {
             let name = || model.name.clone();
             match model.tiers.len() {
                 0 => errors.push(GraphError::NoTiers { model: name() }),
-                1..=32 => {}
+                1..=TIERS_MAX => {}
                 tiers => errors.push(GraphError::TooManyTiers { model: name(), tiers }),
             }
             for (place, tier) in model.tiers.iter().enumerate() {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::budget::likely_cost;
+use super::graph::TIERS_MAX;
 use super::ids::{ClientId, DeploymentId, Fingerprint, KeyId, ModelId, ProjectId, TierId, UpstreamId};
 use super::input::{Endpoint, Scope, TokenEstimate};
 use super::knobs::Strategy;
@@ -323,10 +324,10 @@ impl Plan {
     pub(super) fn suited(&self, model: ModelId, input: Tokens) -> u32 {
         let tiers = self.models.get(model.index()).map_or(&[][..], Vec::as_slice);
         if self.suits_all.get(model.index()).is_some_and(|longest| input <= *longest) {
-            return u32::MAX.checked_shr(32_u32.saturating_sub(tiers.len() as u32)).unwrap_or(0);
+            return u32::MAX.checked_shr(TIERS_MAX.saturating_sub(tiers.len()) as u32).unwrap_or(0);
         }
         let takes = |tier: &TierId| self.settings.tiers[tier.index()].input_max.is_none_or(|longest| input <= longest);
-        tiers.iter().take(32).enumerate().fold(0, |bits, (index, tier)| bits | u32::from(takes(tier)) << index)
+        tiers.iter().take(TIERS_MAX).enumerate().fold(0, |bits, (index, tier)| bits | u32::from(takes(tier)) << index)
     }
 
     /// The client's arena index; requests of clients that are not configured count as the anonymous one's.

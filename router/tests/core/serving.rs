@@ -287,6 +287,22 @@ fn equal_tiers_are_left_when_they_are_degraded() {
 }
 
 #[test]
+fn a_model_has_as_many_tiers_as_are_told_apart_and_no_more() {
+    let names: Vec<String> = (0..33).map(|tier| format!("tier-{tier}")).collect();
+    let given = |count: usize| settings(&names[..count].iter().map(|name| (&**name, 1, rpm(1), 0)).collect::<Vec<_>>());
+    let mut table = Table::new(given(32));
+    let first = table.start();
+    assert_eq!(table.tier(&first), "tier-0");
+    for name in &names[1..32] {
+        let next = table.arrive(a_request()).the_dispatch();
+        assert_eq!(table.tier(&next), name);
+    }
+    let refused = given(33).check().unwrap_err();
+    let said: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["model `model` has 33 tiers: at most 32 are possible"]);
+}
+
+#[test]
 fn strategies_and_orders_choose_within_a_tier() {
     let mut given = settings(&[("free", 3, rpm(500), 0)]);
     given.knobs.select_strategy = Strategy::RoundRobin;
