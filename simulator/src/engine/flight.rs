@@ -181,6 +181,7 @@ impl Flight {
         }
         place.stage = Stage::Over;
         self.running -= 1;
+        // Even if its place was just given back: it is overwritten by the next call that has one.
         Some((&place.attempt, place.aside.map(|aside| &self.asides[aside as usize])))
     }
 
