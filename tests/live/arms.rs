@@ -24,7 +24,7 @@ struct Case {
     shows: &'static [&'static str],
 }
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     Case {
         name: "keys are rotated within their limits, then the dear one answers",
         changes: &[],
@@ -68,6 +68,19 @@ const CASES: [Case; 14] = [
         changes: &[("world.limits", "{gemini-2.5-flash: {rpm: 1}}")],
         asks: &[0, 6, 12, 18, 30, 40],
         shows: &["dear paid-01", "Answered 200 [] attempts 4"],
+    },
+    Case {
+        name: "a request waits for what the trial of a refused key shows",
+        changes: &[
+            ("config.keys.free.expect", "1"),
+            ("config.models.m.tiers", "[cheap]"),
+            ("config.models.n.tiers", "[dear]"),
+            ("world.latency", "12s"),
+            ("world.script", "[{upstream: gemini-2.5-flash, times: 1, after: 1s, answer: 429}]"),
+        ],
+        // The first is refused and is the trial by the time of the second.
+        asks: &[0, 8],
+        shows: &["Answered 200 [] attempts 2", "Answered 200 [] attempts 1"],
     },
     Case {
         name: "silence ends at the deadline",

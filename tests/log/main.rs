@@ -103,7 +103,7 @@ fn every_router_and_seed_has_a_log_that_replays() {
 #[test]
 fn a_replay_says_what_was_compared() {
     let said = said(&["replay", &log("stormproof-1")]);
-    assert!(said.contains("of stormproof/2, seed 1, up to 2025-04-19 05:58:16.144 (UTC)"), "{said}");
+    assert!(said.contains("of stormproof/3, seed 1, up to 2025-04-19 05:58:16.144 (UTC)"), "{said}");
     assert!(said.contains("decisions and 0 checkpoints came out as recorded."), "{said}");
     let from = run(&["replay", &log("litellm-1.66-1"), "--from", "05:30", "--zone", "UTC"]);
     assert!(from.status.success(), "{}", text(&from.stderr));

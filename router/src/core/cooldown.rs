@@ -3,6 +3,10 @@
 //! A cooldown that a rule of ours inferred ends half-open: a bounded number of probes pass, a good one closes it, a bad
 //! one reopens it for longer, one that says nothing gives its slot back, and a slot that nobody gives back times out.
 //! A provider's own word ends when it says. Where the provider contradicted itself, one early probe may overturn it.
+//!
+//! Providers refuse within moments. So a probe of a scope that was refused opens it as soon as it counts as accepted
+//! (`health.accept_after`), and nobody who could wait so long is turned away meanwhile. A fault may take its time to show:
+//! only an answer refutes it, and only an answer ends a row of cooldowns.
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +22,8 @@ pub(super) struct Cooldown {
     provenance: Provenance,
     /// Cooldowns in a row: what the growth counts.
     streak: u16,
+    /// When it was imposed.
+    since: Timestamp,
     /// Whether it ends half-open.
     half_open: bool,
     /// Probes in flight, and when their slots are given up for lost.
@@ -51,6 +57,8 @@ pub(super) struct Sentence {
     pub(super) half_open: bool,
     /// From when one probe may contradict it.
     pub(super) early: Option<Timestamp>,
+    /// The number of cooldowns in a row that it makes.
+    pub(super) streak: u16,
 }
 
 impl Cooldown {
@@ -64,7 +72,8 @@ impl Cooldown {
             return match self.early {
                 Some(early) if early > now => Gate::Closed(early, self.cause),
                 Some(_) if slot_free => Gate::Probe,
-                Some(_) | None => Gate::Closed(self.until, self.cause),
+                Some(_) => Gate::Closed(self.probes_expire.min(self.until), self.cause),
+                None => Gate::Closed(self.until, self.cause),
             };
         }
         match (self.half_open, slot_free) {
@@ -100,14 +109,15 @@ impl Cooldown {
         matches!(self.cause, Cause::Server | Cause::Overload)
     }
 
-    /// The number of the cooldown that would come next, counting from 1.
-    pub(super) fn next_in_row(&self) -> u16 {
-        self.streak.saturating_add(1)
+    /// The number, counting from 1, of the cooldown that a call earns which was sent at `sent`. What was on its way when
+    /// the last one came is of the same trouble, and repeats nothing.
+    pub(super) fn next_in_row(&self, sent: Timestamp) -> u16 {
+        if self.streak > 0 && sent < self.since { self.streak } else { self.streak.saturating_add(1) }
     }
 
     /// Imposes a cooldown and says whether it came into force: one that lasts longer stays.
     pub(super) fn impose(&mut self, now: Timestamp, sentence: Sentence) -> bool {
-        self.streak = self.next_in_row();
+        self.streak = sentence.streak;
         let stands = self.cause != Cause::None && self.until > now && self.until >= sentence.until;
         if stands && sentence.provenance != Provenance::Operator {
             return false;
@@ -120,20 +130,53 @@ impl Cooldown {
             provenance: sentence.provenance,
             half_open: sentence.half_open,
             early: if doubted { None } else { sentence.early },
-            streak: self.streak,
+            streak: sentence.streak,
+            since: now,
             probes: self.probes,
             probes_expire: self.probes_expire,
         };
         true
     }
 
-    /// A probe is on its way; its slot is lost after `expires` if nobody gives it back.
-    pub(super) fn probe_sent(&mut self, now: Timestamp, expires: Timestamp) {
+    /// A probe is on its way. It counts as accepted at `accepted` and is lost at `lost`; its slot times out at what
+    /// comes first of that which would prove the scope well.
+    pub(super) fn probe_sent(&mut self, now: Timestamp, accepted: Timestamp, lost: Timestamp) {
         if now >= self.probes_expire {
             self.probes = 0;
         }
         self.probes = self.probes.saturating_add(1);
+        let expires = if self.is_refusal() { accepted.min(lost) } else { lost };
         self.probes_expire = self.probes_expire.max(expires);
+    }
+
+    /// Whether the provider refuses calls to the scope, which it does at once, if at all.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.cause != Cause::Server
+    }
+
+    /// A probe that was sent at `sent` was accepted: the scope is open from `now` on. Says whether that stands.
+    pub(super) fn probe_accepted(&mut self, sent: Timestamp, now: Timestamp) -> bool {
+        self.probe_returned();
+        if self.outdates(sent) {
+            return false;
+        }
+        (self.until, self.half_open, self.early) = (self.until.min(now), false, None);
+        true
+    }
+
+    /// A probe that was sent at `sent` was answered: all is well. Says whether that stands.
+    pub(super) fn probe_answered(&mut self, sent: Timestamp) -> bool {
+        if self.outdates(sent) {
+            self.probe_returned();
+            return false;
+        }
+        self.clear();
+        true
+    }
+
+    /// Whether the provider or an operator has spoken since a probe was sent.
+    fn outdates(&self, sent: Timestamp) -> bool {
+        self.provenance != Provenance::Inferred && sent < self.since
     }
 
     /// The probe came back and said nothing: its slot is free.
@@ -147,7 +190,7 @@ impl Cooldown {
         self.early = None;
     }
 
-    /// All is well: a probe's good answer or an operator's word.
+    /// All is well: a probe was answered, or an operator says so.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }
@@ -163,8 +206,6 @@ impl Cooldown {
     pub(super) fn succeeded(&mut self, now: Timestamp) {
         if self.cause != Cause::None && now >= self.until && !self.half_open {
             self.clear();
-        } else if self.cause == Cause::None {
-            self.streak = 0;
         }
     }
 }
@@ -176,6 +217,7 @@ impl Default for Cooldown {
             cause: Cause::None,
             provenance: Provenance::Inferred,
             streak: 0,
+            since: Timestamp::ZERO,
             half_open: false,
             probes: 0,
             probes_expire: Timestamp::ZERO,
@@ -201,7 +243,7 @@ mod tests {
     }
 
     fn sentence(until: u64, cause: Cause, half_open: bool) -> Sentence {
-        Sentence { until: at(until), cause, provenance: Provenance::Inferred, half_open, early: None }
+        Sentence { until: at(until), cause, provenance: Provenance::Inferred, half_open, early: None, streak: 1 }
     }
 
     #[test]
@@ -210,7 +252,7 @@ mod tests {
         assert!(cooldown.impose(at(0), sentence(5, Cause::Server, true)));
         assert_eq!(cooldown.gate(at(4), 1), Gate::Closed(at(5), Cause::Server));
         assert_eq!(cooldown.gate(at(5), 1), Gate::Probe);
-        cooldown.probe_sent(at(5), at(65));
+        cooldown.probe_sent(at(5), at(9), at(65));
         assert_eq!(cooldown.gate(at(6), 1), Gate::Closed(at(65), Cause::Server));
         assert_eq!(cooldown.gate(at(6), 2), Gate::Probe);
         assert_eq!(cooldown.gate(at(65), 1), Gate::Probe, "nobody gave the slot back");
@@ -227,7 +269,8 @@ mod tests {
         assert!(cooldown.impose(at(0), day));
         assert_eq!(cooldown.gate(at(29), 1), Gate::Closed(at(30), Cause::RateDay));
         assert_eq!(cooldown.gate(at(30), 1), Gate::Probe);
-        cooldown.probe_sent(at(30), at(90));
+        cooldown.probe_sent(at(30), at(34), at(90));
+        assert_eq!(cooldown.gate(at(31), 1), Gate::Closed(at(34), Cause::RateDay));
         cooldown.probe_failed();
         assert!(!cooldown.impose(at(31), Sentence { early: Some(at(61)), ..day }));
         assert_eq!(cooldown.gate(at(62), 1), Gate::Closed(at(1000), Cause::RateDay));

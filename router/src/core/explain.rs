@@ -3,6 +3,7 @@
 //! Both walk over all deployments once more, which is why they happen only when a request is turned away or somebody
 //! listens. Whether anybody listens changes no state.
 
+use super::cooldown::Gate;
 use super::decide::Offer;
 use super::ids::{DeploymentId, TierId};
 use super::observer::{Note, Observer};
@@ -83,7 +84,7 @@ impl Router {
     }
 
     fn obstacle(&self, now: Timestamp, request: &Request, deployment: DeploymentId) -> Option<Obstacle> {
-        let rules = self.rules();
+        let (rules, knobs) = (self.rules(), &self.plan.settings.knobs);
         let place = *self.plan.places.get(deployment.index())?;
         let offset = endpoint_offset(request.endpoint);
         let key = &self.keys[place.key as usize];
@@ -95,7 +96,12 @@ impl Router {
         for (cooldown, may_be_soft) in
             [(&self.providers[place.provider as usize], false), (&quota.cooldown, false), (&key.cooldown, true)]
         {
-            if let Some((until, cause, _)) = cooldown.active(now) {
+            let over = cooldown.active(now).map(|(until, cause, _)| (until, cause));
+            let probed = || match cooldown.gate(now, knobs.probe_concurrent) {
+                Gate::Closed(until, cause) => Some((until, cause)),
+                Gate::Open | Gate::Probe => None,
+            };
+            if let Some((until, cause)) = over.or_else(probed) {
                 return Some(Obstacle { cause, until, count: None, hard: !(may_be_soft && cooldown.is_soft()) });
             }
         }

@@ -7,7 +7,7 @@ use super::facts::{Ending, Transport};
 use super::input::{Finished, Scope};
 use super::observer::{Note, Observer, Provenance};
 use super::output::{Cause, Outcome, Verdict};
-use super::plan::first_kind;
+use super::plan::{Place, first_kind};
 use super::retry::back_off;
 use super::router::{Router, STREAM_BACK_OFF, STREAM_COOLDOWN, Scene};
 use super::slab::Handle;
@@ -49,15 +49,40 @@ impl Router {
             return;
         }
         attempt.accepted = at;
-        let probes_node = attempt.probes.has(Probes::NODE);
-        attempt.probes = attempt.probes.without(Probes::NODE);
-        let node_index = self.register.place(attempt).node;
-        let health = &mut self.nodes[node_index as usize].health;
+        let (sent, probes) = (attempt.dispatched, attempt.probes);
+        let place = self.register.place(attempt);
+        let node = place.node;
+        if probes.any() {
+            let place = *place;
+            attempt.probes = probes.without(Probes::NODE);
+            self.refute(scene, at, handle, &place, sent, probes);
+        }
+        let health = &mut self.nodes[node as usize].health;
         health.accept(at, &self.plan.settings.knobs);
-        if probes_node {
+        if probes.has(Probes::NODE) {
             health.probing.accepted(at);
         }
-        self.review_health(scene, node_index);
+        self.review_health(scene, node);
+    }
+
+    /// An attempt was not refused by `at`, so what it probes because of refusals is open.
+    #[inline(never)]
+    fn refute<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        at: Timestamp,
+        handle: Handle,
+        place: &Place,
+        sent: Timestamp,
+        probes: Probes,
+    ) {
+        let refused = |(cooldown, scope): &(&mut Cooldown, Probes)| probes.has(*scope) && cooldown.is_refusal();
+        let refuted = self.cooldowns_over(place).into_iter().filter(refused);
+        let refuted = refuted.fold(Probes::NONE, |refuted, (_, scope)| refuted.with(scope));
+        if let Some(attempt) = self.attempts.get_mut(handle) {
+            attempt.probes = attempt.probes.without(refuted);
+        }
+        self.pass_probes(scene, place, refuted, |cooldown| cooldown.probe_accepted(sent, at));
     }
 
     /// Applies the trip rule to a model, and tells what changed.
@@ -424,33 +449,47 @@ impl Router {
             self.review_health(scene, node_index);
         }
         self.sites[place.site as usize].succeeded(now, now.since(attempt.dispatched));
-        let quota = place.quota as usize;
-        let cooldowns = [
-            (&mut self.keys[place.key as usize].cooldown, Probes::KEY),
-            (&mut self.quotas[quota].cooldown, Probes::QUOTA),
-            (&mut self.providers[place.provider as usize], Probes::PROVIDER),
-        ];
-        for (cooldown, scope) in cooldowns {
-            if probes.has(scope) {
-                cooldown.clear();
-            } else {
+        for (cooldown, scope) in self.cooldowns_over(&place) {
+            if !probes.has(scope) {
                 cooldown.succeeded(now);
             }
         }
-        if !probes.any() {
+        self.pass_probes(scene, &place, probes, |cooldown| cooldown.probe_answered(attempt.dispatched));
+    }
+
+    /// An attempt has proved some of what it probes well; `pass` tells it to a cooldown, and says whether that stands.
+    fn pass_probes<O: Observer>(
+        &mut self,
+        scene: &mut Scene<'_, O>,
+        place: &Place,
+        proven: Probes,
+        pass: impl Fn(&mut Cooldown) -> bool,
+    ) {
+        if !proven.any() {
             return;
         }
         self.sheets.touch_key(place.key);
-        self.sheets.touch_quota(quota as u32);
+        self.sheets.touch_quota(place.quota);
         self.waiting.stir();
-        let scopes = [
-            (self.plan.key_scope(place.key), Probes::KEY),
-            (self.plan.quota_scope(&place), Probes::QUOTA),
-            (self.plan.provider_scope(place.provider), Probes::PROVIDER),
-        ];
-        for scope in scopes.into_iter().filter_map(|(scope, kind)| scope.filter(|_| probes.has(kind))) {
-            scene.tell(|| Note::Cleared { scope });
+        let scopes =
+            [self.plan.key_scope(place.key), self.plan.quota_scope(place), self.plan.provider_scope(place.provider)];
+        for ((cooldown, kind), scope) in self.cooldowns_over(place).into_iter().zip(scopes) {
+            if proven.has(kind)
+                && pass(cooldown)
+                && let Some(scope) = scope
+            {
+                scene.tell(|| Note::Cleared { scope });
+            }
         }
+    }
+
+    /// What may keep a call to a deployment back: its key's, its quota's and its provider's cooldown.
+    fn cooldowns_over(&mut self, place: &Place) -> [(&mut Cooldown, Probes); 3] {
+        [
+            (&mut self.keys[place.key as usize].cooldown, Probes::KEY),
+            (&mut self.quotas[place.quota as usize].cooldown, Probes::QUOTA),
+            (&mut self.providers[place.provider as usize], Probes::PROVIDER),
+        ]
     }
 
     fn return_probes(&mut self, attempt: &Sent) {
@@ -474,17 +513,12 @@ impl Router {
         if !probes.any() {
             return;
         }
-        if probes.has(Probes::KEY) {
-            self.sheets.touch_key(place.key);
-            tell(&mut self.keys[place.key as usize].cooldown);
-        }
-        if probes.has(Probes::QUOTA) {
-            let index = place.quota;
-            self.sheets.touch_quota(index);
-            tell(&mut self.quotas[index as usize].cooldown);
-        }
-        if probes.has(Probes::PROVIDER) {
-            tell(&mut self.providers[place.provider as usize]);
+        self.sheets.touch_key(place.key);
+        self.sheets.touch_quota(place.quota);
+        for (cooldown, scope) in self.cooldowns_over(&place) {
+            if probes.has(scope) {
+                tell(cooldown);
+            }
         }
         self.waiting.stir();
     }
@@ -510,12 +544,13 @@ impl Router {
         let rules = self.rules();
         let knobs = &self.plan.settings.knobs;
         let quota = attempt.place.quota as usize;
-        let streak = match held {
-            Held::Key => self.keys[attempt.place.key as usize].cooldown.next_in_row(),
-            Held::ProjectModel => self.quotas[quota].cooldown.next_in_row(),
-            Held::Provider => self.providers[attempt.place.provider as usize].next_in_row(),
+        let cooldown = match held {
+            Held::Key => &self.keys[attempt.place.key as usize].cooldown,
+            Held::ProjectModel => &self.quotas[quota].cooldown,
+            Held::Provider => &self.providers[attempt.place.provider as usize],
             Held::Nothing | Held::Model | Held::Inferred => return None,
         };
+        let streak = cooldown.next_in_row(attempt.dispatched);
         let seed = self.plan.settings.seed;
         let chance = unit(draw(seed, STREAM_COOLDOWN, attempt.id.get(), attempt.dispatched.as_nanos()));
         let inferred = |length: Duration| Sentence {
@@ -524,6 +559,7 @@ impl Router {
             provenance: Provenance::Inferred,
             half_open: true,
             early: None,
+            streak,
         };
         let told = |until: Timestamp| Sentence {
             until,
@@ -531,6 +567,7 @@ impl Router {
             provenance: Provenance::Authoritative,
             half_open: false,
             early: None,
+            streak,
         };
         match ruling.rest {
             Rest::None => None,

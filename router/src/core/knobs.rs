@@ -73,7 +73,8 @@ knobs! {
     "health.half_life" => health_half_life: Duration = Duration::from_secs(25), "s", Range::Log(4.0, 120.0), Yes;
     /// Weight of the healthy prior, in samples.
     "health.prior_weight" => health_prior_weight: f64 = 0.6, "pseudo-samples", Range::Log(0.3, 8.0), Yes;
-    /// A call that lives this long counts as accepted, though it has not answered yet.
+    /// A call that lives this long counts as accepted, though it has not answered yet: no failure of the model's, and no
+    /// refusal of the key, quota or address that it probes.
     "health.accept_after" => health_accept_after: Duration = Duration::from_secs(4), "s", Range::Linear(1.0, 20.0), No;
     /// Median of the latency that is assumed before any answer was seen.
     "latency.prior_median" => latency_prior_median: Duration = Duration::from_secs(20), "s", Range::Log(0.1, 300.0), No;

@@ -22,7 +22,7 @@ impl Router {
             Action::RetireKey { key } => {
                 if let Some(owner) = self.plan.keys.get(key.index()) {
                     let (until, cause, provenance) = (Timestamp::MAX, Cause::Dead, Provenance::Operator);
-                    let sentence = Sentence { until, cause, provenance, half_open: false, early: None };
+                    let sentence = Sentence { until, cause, provenance, half_open: false, early: None, streak: 1 };
                     self.keys[*owner as usize].cooldown.impose(scene.now, sentence);
                     scene.tell(|| Note::Cooled { scope: Scope::Key(key), cause, until, provenance });
                 }

@@ -48,7 +48,7 @@ pub trait Route: Clone + Send {
         (self.snapshot(), self.state_hash())
     }
 
-    /// Which policy this is, and its version, such as `stormproof/2`. Decisions can be verified by the same version only.
+    /// Which policy this is, and its version, such as `stormproof/3`. Decisions can be verified by the same version only.
     fn policy(&self) -> &'static str;
 
     /// What an attempt that was just dispatched takes of limits, and how much of each may be at stake while it is not

@@ -33,7 +33,7 @@ use super::unrecorded::{AtRisk, PowerLoss, Stake};
 use super::waiting::{Waiter, Waiting};
 
 /// Which policy this is, and its version. It changes with every change of decisions.
-const POLICY: &str = "stormproof/2";
+const POLICY: &str = "stormproof/3";
 
 /// Streams of the router's own draws.
 pub(super) const STREAM_TIES: u64 = 0x5350_0001;
@@ -527,25 +527,26 @@ impl Router {
         }));
         if pick.probes.any() {
             let lost = now + spec.timeouts.total.min(spec.timeouts.first_byte).max(knobs.probe_interval);
-            self.send_probes(now, &place, pick.probes, lost);
+            let accepted = now + knobs.health_accept_after;
+            self.send_probes(now, &place, pick.probes, accepted, lost);
         }
     }
 
-    /// An attempt is a probe of these scopes, until it ends or is lost.
-    fn send_probes(&mut self, now: Timestamp, place: &Place, probes: Probes, lost: Timestamp) {
+    /// An attempt is a probe of these scopes, until it proves them well, ends or is lost.
+    fn send_probes(&mut self, now: Timestamp, place: &Place, probes: Probes, accepted: Timestamp, lost: Timestamp) {
         if probes.has(Probes::NODE) {
             self.nodes[place.node as usize].health.probing.sent(now, lost, &self.plan.settings.knobs);
         }
         if probes.has(Probes::PROVIDER) {
-            self.providers[place.provider as usize].probe_sent(now, lost);
+            self.providers[place.provider as usize].probe_sent(now, accepted, lost);
         }
         if probes.has(Probes::KEY) {
-            self.keys[place.key as usize].cooldown.probe_sent(now, lost);
+            self.keys[place.key as usize].cooldown.probe_sent(now, accepted, lost);
             self.sheets.touch_key(place.key);
         }
         let quota = &mut self.quotas[place.quota as usize];
         if probes.has(Probes::QUOTA) {
-            quota.cooldown.probe_sent(now, lost);
+            quota.cooldown.probe_sent(now, accepted, lost);
         }
         if probes.has(Probes::CHARGING) {
             quota.next_learning = now + Duration::from_secs(3600);

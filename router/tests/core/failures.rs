@@ -5,7 +5,7 @@ use stormproof_router::core::{
     Provenance, Reason, Scope, Tokens, Transport, Violation, Violations, Why,
 };
 
-use super::given::{Table, a_model, a_request, day_quota, rpd, rpm, secs, settings};
+use super::given::{Decisions, Table, a_model, a_request, day_quota, rpd, rpm, secs, settings};
 
 fn cooled(table: &Table) -> Vec<(Scope, Cause)> {
     table.router.cooldowns().iter().map(|view| (view.scope, view.cause)).collect()
@@ -50,13 +50,17 @@ fn a_day_quota_with_a_short_delay_is_doubted_once() {
         table.pass(secs(30));
         let probe = table.start();
         assert!(matches!(probe.why, Why::Probe { .. }) && table.tier(&probe) == "free");
-        let beside = table.start();
-        assert_eq!(table.tier(&beside), "paid", "one probe");
+        table.arrive(a_request()).nothing();
         if answered {
-            table.answer(&probe, 200);
+            let beside = table.answer(&probe, 200).the_dispatch();
             assert_eq!(cooled(&table), [], "a good answer overturns the day");
+            assert_eq!(table.tier(&beside), "free", "who has waited for it gains by it");
         } else {
-            table.finish(&probe, Ending::Status(429), day_quota(Some(40)));
+            let both = table.finish(&probe, Ending::Status(429), day_quota(Some(40))).dispatched;
+            assert!(
+                both.len() == 2 && both.iter().all(|dispatch| table.tier(dispatch) == "paid"),
+                "one probe: {both:?}"
+            );
             table.pass(secs(100));
             let later = table.start();
             assert_eq!(table.tier(&later), "paid", "no second doubt");
@@ -127,12 +131,64 @@ fn a_429_without_details_rests_the_key_longer_each_time() {
     let mut lengths = Vec::new();
     for _ in 0..3 {
         table.answer(&dispatch, 429);
-        lengths.push(table.router.cooldowns()[0].until.since(table.now).as_secs_f64());
-        dispatch = table.pass(secs(25)).the_dispatch();
+        let length = table.router.cooldowns()[0].until.since(table.now);
+        lengths.push(length.as_secs_f64());
+        dispatch = table.pass(length).the_dispatch();
     }
     for (length, base) in lengths.iter().zip([5.0, 10.0, 20.0]) {
         assert!((base / 2.0..=base).contains(length), "{lengths:?}");
     }
+}
+
+#[test]
+fn refusals_that_were_on_their_way_together_are_one() {
+    let mut table = Table::new(settings(&[("free", 1, rpm(50), 0)]));
+    let crowd: Vec<_> = (0..8).map(|_| table.start()).collect();
+    table.pass(secs(1));
+    for dispatch in &crowd {
+        table.answer(dispatch, 429).nothing();
+    }
+    assert!(table.router.cooldowns()[0].until <= table.now + secs(5), "eight at once do not make minutes");
+}
+
+#[test]
+fn nobody_is_turned_away_while_a_probe_of_a_refused_key_is_out() {
+    let mut given = settings(&[("free", 1, rpm(50), 0)]);
+    given.models[0].deadline = secs(40);
+    let mut table = Table::new(given);
+    for _ in 0..12 {
+        let dispatch = table.start();
+        table.answer(&dispatch, 200);
+    }
+    let first = table.start();
+    table.answer(&first, 429).nothing();
+    let probe = table.pass(secs(5)).the_dispatch();
+    assert!(matches!(probe.why, Why::Probe { .. }));
+    let beside: Vec<_> = (0..4).map(|_| table.arrive(a_request())).collect();
+    beside.iter().for_each(Decisions::nothing);
+    // Refusals come at once: what has not come by now does not come.
+    let accept_after = table.settings.knobs.health_accept_after;
+    let started = table.pass(accept_after).dispatched;
+    assert_eq!(started.len(), 4, "{started:?}");
+    assert_eq!(cooled(&table), []);
+    // A refusal that comes late after all is another in a row.
+    table.answer(&probe, 429);
+    assert!(table.router.cooldowns()[0].until >= table.now + secs(5));
+}
+
+#[test]
+fn a_probe_does_not_overturn_what_was_said_after_it_was_sent() {
+    let mut table = Table::new(settings(&[("free", 1, rpm(50), 0)]));
+    let first = table.start();
+    let other = table.start();
+    table.answer(&first, 429);
+    let probe = table.pass(secs(5)).the_dispatch();
+    let facts = Facts { reason: Some(Reason::KeySuspended), ..Facts::default() };
+    table.finish(&other, Ending::Status(403), facts);
+    let dead = [(Scope::Key(table.key(&probe)), Cause::Dead)];
+    assert_eq!(cooled(&table), dead);
+    table.answer(&probe, 200);
+    assert_eq!(cooled(&table), dead, "it was sent before");
 }
 
 #[test]

@@ -351,10 +351,10 @@ fn timeouts_never_outlive_the_deadline_except_of_a_stream_that_runs() {
 #[test]
 fn a_snapshot_of_anything_else_is_refused() {
     let error = Router::restore(b"not a snapshot").expect_err("it is not one");
-    assert!(error.to_string().starts_with("not a snapshot of stormproof/2: "), "{error}");
+    assert!(error.to_string().starts_with("not a snapshot of stormproof/3: "), "{error}");
     let other = postcard::to_stdvec(&("stormproof/1", Router::new())).expect("it serializes");
     let error = Router::restore(&other).expect_err("another policy");
-    assert_eq!(error.to_string(), "not a snapshot of stormproof/2: it is one of stormproof/1");
+    assert_eq!(error.to_string(), "not a snapshot of stormproof/3: it is one of stormproof/1");
 }
 
 #[test]

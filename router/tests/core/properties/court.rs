@@ -115,6 +115,17 @@ impl Court {
         (name.as_bytes()[1] - b'0', upstream.get())
     }
 
+    /// Drops what is held against where an attempt went.
+    fn forget(&mut self, flight: &Flight) {
+        self.cooled.remove(&format!("key {}", flight.key));
+        self.cooled.remove(&format!("quota {:?}", flight.quota));
+    }
+
+    /// Whether the settings in force have the key.
+    fn knows(&self, key: Fingerprint) -> bool {
+        self.settings.keys.iter().any(|known| known.fingerprint == key)
+    }
+
     fn scope_name(&self, scope: Scope) -> String {
         match scope {
             Scope::Key(key) => format!("key {}", self.settings.keys[key.index()].fingerprint),
@@ -136,10 +147,10 @@ impl Court {
         for (_, note) in story {
             match note {
                 // Each kind of call has quotas of its own, and the story names only the pair of project and model.
-                Note::Cooled { scope: Scope::ProjectModel(..), .. }
-                | Note::Cleared { scope: Scope::ProjectModel(..) }
-                | Note::Learnt { .. }
+                Note::Cooled { scope: Scope::ProjectModel(..), .. } | Note::Learnt { .. }
                     if self.ended_as != Endpoint::Generate => {}
+                Note::Cleared { scope: Scope::ProjectModel(project, upstream) }
+                    if !self.is_asked(self.quota(project, upstream)) => {}
                 Note::Cooled { scope, cause, until, .. } => {
                     let name = self.scope_name(scope);
                     if !self.settled {
@@ -188,6 +199,12 @@ impl Court {
         for (request, open) in &self.open {
             assert!(open.relayed.is_some() || self.now < open.deadline, "{request} is open at its deadline");
         }
+    }
+
+    /// Whether a usual call that may have proved a quota well is in flight, or has just ended.
+    fn is_asked(&self, quota: QuotaName) -> bool {
+        let asks = |flight: &Flight| flight.quota == quota && flight.endpoint == Endpoint::Generate;
+        self.ended_as == Endpoint::Generate || self.flights.values().any(asks)
     }
 
     /// Begins a new day in the books once the old one is over.
@@ -371,9 +388,8 @@ impl Court {
         self.hand_in(Input::Finished(Finished { attempt, ending, facts, usage }));
         self.settled = false;
         // The story cannot name what the settings do not know any more; a good answer may have cleared it all the same.
-        if answer == Answer::Good && self.settings.keys.iter().all(|key| key.fingerprint != flight.key) {
-            self.cooled.remove(&format!("key {}", flight.key));
-            self.cooled.remove(&format!("quota {:?}", flight.quota));
+        if answer == Answer::Good && !self.knows(flight.key) {
+            self.forget(&flight);
         }
     }
 
@@ -454,6 +470,10 @@ impl Court {
                 self.settings.check().expect("the graph is sound");
                 // A key that is gone is not held to anything; one that returns dead is taken back.
                 self.cooled.retain(|_, (until, _)| *until < Timestamp::MAX);
+                // The story cannot name it, so what is in flight there may clear it in silence.
+                let gone: Vec<Flight> =
+                    self.flights.values().filter(|flight| !self.knows(flight.key)).copied().collect();
+                gone.iter().for_each(|flight| self.forget(flight));
                 self.hand_in(Input::Configured { settings: Arc::new(self.settings.clone()) });
             }
             Step::Clock { drift_ms } => {
