@@ -22,8 +22,9 @@ pub(super) struct Cooldown {
     provenance: Provenance,
     /// Cooldowns in a row: what the growth counts.
     streak: u16,
-    /// When it was imposed.
+    /// When it was imposed, and the one before it in the row.
     since: Timestamp,
+    before: Timestamp,
     /// Whether it ends half-open.
     half_open: bool,
     /// Probes in flight, and when their slots are given up for lost.
@@ -117,7 +118,8 @@ impl Cooldown {
 
     /// Imposes a cooldown and says whether it came into force: one that lasts longer stays.
     pub(super) fn impose(&mut self, now: Timestamp, sentence: Sentence) -> bool {
-        self.streak = sentence.streak;
+        let before = if sentence.streak > self.streak { self.since } else { self.before };
+        (self.streak, self.before) = (sentence.streak, before);
         let stands = self.cause != Cause::None && self.until > now && self.until >= sentence.until;
         if stands && sentence.provenance != Provenance::Operator {
             return false;
@@ -132,6 +134,7 @@ impl Cooldown {
             early: if doubted { None } else { sentence.early },
             streak: sentence.streak,
             since: now,
+            before,
             probes: self.probes,
             probes_expire: self.probes_expire,
         };
@@ -202,10 +205,16 @@ impl Cooldown {
         }
     }
 
-    /// A good answer on a scope that rests no more: the next cooldown is a first one again.
-    pub(super) fn succeeded(&mut self, now: Timestamp) {
-        if self.cause != Cause::None && now >= self.until && !self.half_open {
+    /// A good answer to a call that was sent at `sent`. On a scope that rests no more, the next cooldown is a first one
+    /// again; on one that rests, the last is the first of its row if the call was sent after the one before.
+    pub(super) fn succeeded(&mut self, sent: Timestamp, now: Timestamp) {
+        if self.cause == Cause::None {
+            return;
+        }
+        if now >= self.until && !self.half_open {
             self.clear();
+        } else if sent >= self.before {
+            self.streak = self.streak.min(1);
         }
     }
 }
@@ -218,6 +227,7 @@ impl Default for Cooldown {
             provenance: Provenance::Inferred,
             streak: 0,
             since: Timestamp::ZERO,
+            before: Timestamp::ZERO,
             half_open: false,
             probes: 0,
             probes_expire: Timestamp::ZERO,

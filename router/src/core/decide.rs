@@ -20,6 +20,9 @@ use super::units::Usd;
 /// How long a verdict on starvation stands: it moves with minutes of demand.
 const STARVED_FOR: Duration = Duration::from_secs(1);
 
+/// The share of the time left that may be spent on waiting, whatever the risk.
+const WORTH_WAITING: f64 = 0.25;
+
 /// Far more than two ways to compute the same worth can differ by.
 const ROUNDING: f64 = 1e-6;
 
@@ -151,7 +154,7 @@ impl Router {
                 }
                 Offer::Later { until, cause, own } => {
                     self.refresh_latency(now, request, tier);
-                    let latest = self.latest_start(now, request, tier);
+                    let latest = self.latest_start(request, tier);
                     prospects.add(until, own, latest, tier, cause);
                     match self.accept_wait(now, request, tier, position, until, latest, arrives) {
                         Ok(Some(review)) => {
@@ -305,7 +308,12 @@ impl Router {
             let tier = self.plan.models[model.index()][later];
             match self.offer(now, request, tier, later) {
                 Offer::Ready(..) => return Some(tier),
-                Offer::Later { until, .. } if until <= soon => return Some(tier),
+                Offer::Later { until, .. } if until <= soon => {
+                    self.refresh_latency(now, request, tier);
+                    if until <= self.latest_start(request, tier) {
+                        return Some(tier);
+                    }
+                }
                 Offer::Later { .. } | Offer::Never(_) => {}
             }
         }
@@ -421,14 +429,17 @@ impl Router {
         self.nodes[node].latency_mut(stream).refresh(ages);
     }
 
-    /// The latest safe start of a request on a tier; what starts within a back-off from now always counts as in time.
-    pub(super) fn latest_start(&self, now: Timestamp, request: &Request, tier: TierId) -> Timestamp {
+    /// The latest safe start of a request on a tier. Being refused costs all of the chance, so whoever begins to wait may
+    /// wait for a part of the time it has left, and as long as a back-off lasts; and no longer, or else a crowd would in
+    /// the end be served one by one when it is too late for each.
+    pub(super) fn latest_start(&self, request: &Request, tier: TierId) -> Timestamp {
         let node = self.node(request, tier);
         let knobs = &self.plan.settings.knobs;
         let latency = self.nodes[node].latency(request.stream);
         let needed = latency.needed(request.deadline.since(request.arrived), knobs.queue_deadline_risk);
         let latest = request.deadline - needed;
-        latest.max(now + knobs.retry_backoff_max).min(request.deadline)
+        let at_least = request.deadline.since(request.since).mul_f64(WORTH_WAITING).max(knobs.retry_backoff_max);
+        latest.max(request.since + at_least).min(request.deadline)
     }
 
     /// What a tier can do for a request.

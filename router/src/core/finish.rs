@@ -451,7 +451,7 @@ impl Router {
         self.sites[place.site as usize].succeeded(now, now.since(attempt.dispatched));
         for (cooldown, scope) in self.cooldowns_over(&place) {
             if !probes.has(scope) {
-                cooldown.succeeded(now);
+                cooldown.succeeded(attempt.dispatched, now);
             }
         }
         self.pass_probes(scene, &place, probes, |cooldown| cooldown.probe_answered(attempt.dispatched));

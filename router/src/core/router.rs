@@ -394,7 +394,7 @@ impl Router {
         }
         self.reviews.arm(review, (handle, request.ticket));
         if scene.listens() {
-            let latest_start = self.latest_start(scene.now, &request, tier);
+            let latest_start = self.latest_start(&request, tier);
             let until = opens.unwrap_or(review);
             scene.tell(|| Note::Waits { request: request.id, tier, until, latest_start, cause });
         }

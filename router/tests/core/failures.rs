@@ -152,6 +152,30 @@ fn refusals_that_were_on_their_way_together_are_one() {
 }
 
 #[test]
+fn a_refusal_among_answers_does_not_lengthen_the_rest() {
+    let mut table = Table::new(settings(&[("free", 1, rpm(500), 0)]));
+    let mut crowd: Vec<_> = (0..8).map(|_| table.start()).collect();
+    for _ in 0..8 {
+        table.pass(Duration::from_millis(200));
+        // The refusal is known at once, the answers beside it later.
+        let (one, others) = crowd.split_first().expect("somebody asks");
+        table.answer(one, 429);
+        let rest = table.router.cooldowns()[0].until.since(table.now);
+        assert!(rest <= secs(10), "one refusal among eight calls, again and again: {rest}");
+        let mut started = table.pass(secs(2)).dispatched;
+        for dispatch in others {
+            started.extend(table.answer(dispatch, 200).dispatched);
+        }
+        for _ in 0..7 {
+            started.extend(table.arrive(a_request()).dispatched);
+        }
+        started.extend(table.pass(secs(14)).dispatched);
+        assert_eq!(started.len(), 8, "who was refused and seven more");
+        crowd = started;
+    }
+}
+
+#[test]
 fn nobody_is_turned_away_while_a_probe_of_a_refused_key_is_out() {
     let mut given = settings(&[("free", 1, rpm(50), 0)]);
     given.models[0].deadline = secs(40);

@@ -239,7 +239,7 @@ impl Decisions {
         assert!(self.dispatched.is_empty() && self.closed.is_empty(), "{self:?}");
     }
 
-    fn add(&mut self, mut other: Self) {
+    pub(crate) fn add(&mut self, mut other: Self) {
         self.dispatched.append(&mut other.dispatched);
         self.relayed.append(&mut other.relayed);
         self.abandoned.append(&mut other.abandoned);

@@ -1,8 +1,8 @@
 //! Who is served when, where and at whose cost: waiting, spilling, budgets, clients, operators, new settings.
 
 use stormproof_router::core::{
-    Action, Arrived, Cause, ClientId, Duration, Fingerprint, Input, Limits, Outcome, Price, Priority, RequestId, Route,
-    Router, Scope, Spill, Strategy, Timestamp, TokenEstimate, TokenPrice, Tokens, Usd, Why,
+    Action, Arrived, Cause, ClientId, Duration, Ending, Facts, Fingerprint, Input, Limits, Outcome, Price, Priority,
+    RequestId, Route, Router, Scope, Spill, Strategy, Timestamp, TokenEstimate, TokenPrice, Tokens, Usd, Why,
 };
 
 use super::given::{Table, a_client, a_model, a_request, rpd, rpm, secs, settings};
@@ -284,6 +284,46 @@ fn equal_tiers_are_left_when_they_are_degraded() {
         dispatch = next.dispatched.first().copied().unwrap_or_else(|| table.pass(secs(1)).the_dispatch());
     }
     assert_eq!(table.tier(&dispatch), "two", "it costs no more and is well");
+}
+
+#[test]
+fn what_could_start_is_not_left_for_what_would_come_too_late() {
+    let mut table = Table::new(settings(&[("one", 1, rpm(500), 0), ("two", 1, rpm(500), 0)]));
+    let mut dispatch = table.start();
+    while table.tier(&dispatch) == "one" {
+        let next = table.answer(&dispatch, 503);
+        dispatch = next.dispatched.first().copied().unwrap_or_else(|| table.pass(secs(1)).the_dispatch());
+    }
+    let rest = Facts { retry_after: Some(secs(3)), ..Facts::default() };
+    table.finish(&dispatch, Ending::Status(429), rest);
+    assert!(matches!(table.start().why, Why::Probe { .. }));
+    table.arrive(within(20)).nothing();
+    let hurried = table.arrive(within(2)).the_dispatch();
+    assert_eq!(table.tier(&hurried), "one", "the other is back a second after the deadline");
+}
+
+#[test]
+fn a_crowd_is_not_served_one_by_one_when_it_is_too_late_for_each() {
+    // A call a second, and no more.
+    let mut table = Table::new(settings(&[("free", 60, rpm(1), 0)]));
+    for _ in 0..60 {
+        table.start();
+        table.pass(secs(1));
+    }
+    let (mut started, mut refused) = (0, 0);
+    for _ in 0..120 {
+        // Twice as many ask.
+        let mut decisions = table.arrive(within(20));
+        decisions.add(table.arrive(within(20)));
+        decisions.add(table.pass(secs(1)));
+        for dispatch in decisions.dispatched {
+            assert!(dispatch.timeouts.first_byte >= secs(14), "most of its time is left: {dispatch:?}");
+            table.answer(&dispatch, 200);
+            started += 1;
+        }
+        refused += decisions.closed.iter().filter(|(_, verdict)| verdict.outcome == Outcome::Refused).count();
+    }
+    assert!(started >= 115 && started + refused >= 230, "{started} started, {refused} refused");
 }
 
 #[test]
