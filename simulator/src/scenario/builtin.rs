@@ -25,6 +25,7 @@ files! {
     "family-i.yaml",
     "family-j.yaml",
     "quiet-pool.yaml",
+    "crowded-pool.yaml",
     "learn.yaml",
     "contradicting-quota.yaml",
     "shared-projects.yaml",
